@@ -1,0 +1,86 @@
+//! What was verified about a login: the only input of the policy.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Facts from a TokenReview that said yes, and the caller's address.
+///
+/// Absent means that it wasn't verified; whatever needs an absent fact refuses. Travels in
+/// the assertion as JSON: a reader ignores facts that it doesn't know, since no rule of its own
+/// can ask for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The service account's namespace.
+    pub namespace: String,
+    /// The service account's name.
+    pub service_account_name: String,
+    /// The service account's UID.
+    pub service_account_uid: String,
+    /// The pod that the token is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_name: Option<String>,
+    /// That pod's UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// The node that the pod runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// Kubernetes' credential ID, `JTI=…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_id: Option<String>,
+    /// Where the login came from, as the gateway saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ip: Option<IpAddr>,
+    /// The audiences that the API server confirmed.
+    #[serde(default)]
+    pub aud: Vec<String>,
+    /// The token has no expiry.
+    #[serde(default)]
+    pub legacy: bool,
+    /// `iat` of the reviewed token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issue_time: Option<Timestamp>,
+    /// `exp` of the reviewed token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_time: Option<Timestamp>,
+}
+
+/// Facts that an access token carries, by the names that policies are written with.
+pub type SubClaims = BTreeMap<String, Vec<String>>;
+
+impl Facts {
+    /// The token's sub-claims. `config_name` is the full name of the K8s auth config.
+    pub fn sub_claims(&self, config_name: &str, gateway: &str) -> SubClaims {
+        let one = |value: &String| vec![value.clone()];
+        let mut claims = SubClaims::from([
+            ("namespace".to_owned(), one(&self.namespace)),
+            (
+                "service_account_name".to_owned(),
+                one(&self.service_account_name),
+            ),
+            (
+                "service_account_uid".to_owned(),
+                one(&self.service_account_uid),
+            ),
+            ("config_name".to_owned(), vec![config_name.to_owned()]),
+            ("gateway".to_owned(), vec![gateway.to_owned()]),
+        ]);
+        let optional = [
+            ("pod_name", &self.pod_name),
+            ("pod_uid", &self.pod_uid),
+            ("node_name", &self.node_name),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                claims.insert(name.to_owned(), one(value));
+            }
+        }
+        if !self.aud.is_empty() {
+            claims.insert("aud".to_owned(), self.aud.clone());
+        }
+        claims
+    }
+}

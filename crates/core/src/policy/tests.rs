@@ -1,0 +1,87 @@
+use super::*;
+use crate::auth_method::Kind;
+use crate::fixtures::{facts, kubernetes, method, noon, rule};
+
+fn granted(method: &AuthMethod, facts: Facts) -> Result<Grant, Denial> {
+    decide(admit(method, facts.client_ip, noon())?, facts, noon())
+}
+
+fn refused(method: &AuthMethod, facts: Facts) -> DenyReason {
+    granted(method, facts).unwrap_err().reason
+}
+
+#[test]
+fn the_tutorials_pod_is_granted_fifteen_minutes() {
+    let grant = granted(&method(vec![]), facts()).unwrap();
+    assert_eq!(grant.rule(), 0);
+    assert_eq!(grant.expire_time().to_string(), "2026-11-23T12:15:00Z");
+}
+
+#[test]
+fn a_token_never_outlives_the_methods_access() {
+    let mut short = method(vec![]);
+    short.settings.access_expires = Some("2026-11-23T12:01:00Z".parse().unwrap());
+    let grant = granted(&short, facts()).unwrap();
+    assert_eq!(grant.expire_time().to_string(), "2026-11-23T12:01:00Z");
+}
+
+#[test]
+fn a_method_that_takes_nobody_says_why() {
+    let mut disabled = method(vec![]);
+    disabled.settings.disabled = true;
+    assert_eq!(refused(&disabled, facts()), DenyReason::MethodDisabled);
+
+    let mut expired = method(vec![]);
+    expired.settings.access_expires = Some(noon());
+    assert_eq!(refused(&expired, facts()), DenyReason::AccessExpired);
+
+    let mut bound = method(vec![]);
+    bound.settings.bound_ips = vec!["192.0.2.0/24".parse().unwrap()];
+    assert_eq!(refused(&bound, facts()), DenyReason::ClientIpNotBound);
+    let unknown_peer = Facts {
+        client_ip: None,
+        ..facts()
+    };
+    assert_eq!(refused(&bound, unknown_peer), DenyReason::ClientIpNotBound);
+
+    let mut access_key = method(vec![]);
+    access_key.settings.kind = Kind::AccessKey;
+    assert_eq!(refused(&access_key, facts()), DenyReason::MethodUnknown);
+
+    let mut empty = method(vec![]);
+    kubernetes(&mut empty).rules.clear();
+    assert_eq!(refused(&empty, facts()), DenyReason::NoRules);
+}
+
+#[test]
+fn a_token_without_expiry_needs_the_methods_word() {
+    let mut method = method(vec![]);
+    let legacy = Facts {
+        legacy: true,
+        ..facts()
+    };
+    assert_eq!(
+        refused(&method, legacy.clone()),
+        DenyReason::TokenWithoutExpiry
+    );
+    kubernetes(&mut method).allow_legacy_tokens = true;
+    assert!(granted(&method, legacy).is_ok());
+}
+
+#[test]
+fn the_nearest_rule_gives_the_reason() {
+    let mut method = method(vec![]);
+    kubernetes(&mut method).rules = vec![rule(&["other"], &[]), rule(&["my-namespace-a"], &["x"])];
+    let denial = granted(&method, facts()).unwrap_err();
+    assert_eq!(denial.reason, DenyReason::PodNameNotBound);
+    assert_eq!(denial.rule, Some(1));
+}
+
+#[test]
+fn one_rule_that_holds_is_enough() {
+    let mut method = method(vec![]);
+    kubernetes(&mut method)
+        .rules
+        .insert(0, rule(&["other"], &[]));
+    assert_eq!(granted(&method, facts()).unwrap().rule(), 1);
+}

@@ -1,0 +1,252 @@
+//! Rules: which workloads an auth method lets in.
+
+use crate::facts::Facts;
+use crate::invalid::{Invalid, Violations};
+use crate::pattern::{NameKind, Pattern, PatternError};
+use crate::reason::DenyReason;
+
+/// The most entries that one bound list may have.
+const MAX_ENTRIES: usize = 500;
+
+/// A rule as it is written: what a request or a stored row says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSpec {
+    /// Patterns of namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Patterns of service accounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_accounts: Vec<String>,
+    /// Patterns of pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<String>,
+    /// `namespace/service-account` pairs of patterns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaced_service_accounts: Vec<String>,
+    /// Says on purpose that the rule holds in every namespace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub any_namespace: bool,
+    /// Says on purpose that the rule restricts nothing at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_any: bool,
+}
+
+/// A rule that can be asked: everything named in it must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    spec: RuleSpec,
+    namespaces: Vec<Pattern>,
+    service_accounts: Vec<Pattern>,
+    pods: Vec<Pattern>,
+    pairs: Vec<(Pattern, Pattern)>,
+}
+
+/// A rule that doesn't hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Miss {
+    /// The first bound that didn't match.
+    pub reason: DenyReason,
+    /// How many bounds matched before it: the nearest miss is the most useful to report.
+    pub matched: usize,
+}
+
+/// Why a bound list can't be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum PairError {
+    #[error("`{0}` must be `namespace/service-account`")]
+    Form(String),
+    #[error("its namespace {0}")]
+    Namespace(PatternError),
+    #[error("its service account {0}")]
+    ServiceAccount(PatternError),
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// Parses a rule; field names are relative to the rule.
+    ///
+    /// # Errors
+    /// Every fault at once: blank or impossible names, and a rule that restricts less than it
+    /// says it does.
+    pub fn parse(spec: RuleSpec) -> Result<Self, Invalid> {
+        let mut faults = Violations::default();
+        let namespaces = patterns(&mut faults, "namespaces", &spec.namespaces, NameKind::Label);
+        let service_accounts = patterns(
+            &mut faults,
+            "service_accounts",
+            &spec.service_accounts,
+            NameKind::Subdomain,
+        );
+        let pods = patterns(&mut faults, "pods", &spec.pods, NameKind::Subdomain);
+        let pairs = pairs(&mut faults, &spec.namespaced_service_accounts);
+        let rule = Self {
+            spec,
+            namespaces,
+            service_accounts,
+            pods,
+            pairs,
+        };
+        // A list that didn't parse would look like one that isn't there.
+        faults.finish()?;
+        rule.check_breadth()?;
+        Ok(rule)
+    }
+
+    /// What was parsed.
+    pub fn spec(&self) -> &RuleSpec {
+        &self.spec
+    }
+
+    fn check_breadth(&self) -> Result<(), Invalid> {
+        let mut faults = Violations::default();
+        let spec = &self.spec;
+        let namespace_restricted = restricts(&self.namespaces)
+            || (!self.pairs.is_empty() && self.pairs.iter().all(|(ns, _)| !ns.is_only_wildcards()));
+        let else_restricted = restricts(&self.service_accounts)
+            || restricts(&self.pods)
+            || (!self.pairs.is_empty() && self.pairs.iter().all(|(_, sa)| !sa.is_only_wildcards()));
+        if !namespace_restricted && !spec.any_namespace {
+            faults.add(
+                "namespaces",
+                "the rule restricts no namespace: name some, or say any_namespace (--any-namespace)",
+            );
+        }
+        if namespace_restricted && spec.any_namespace {
+            faults.add(
+                "any_namespace",
+                "contradicts the namespaces that the rule names",
+            );
+        }
+        if !namespace_restricted && !else_restricted && !spec.allow_any {
+            faults.add(
+                "allow_any",
+                "the rule restricts nothing at all: bind something, or say allow_any too (--any-namespace --allow-any)",
+            );
+        }
+        if spec.allow_any && !spec.any_namespace {
+            faults.add(
+                "allow_any",
+                "needs any_namespace beside it (--any-namespace)",
+            );
+        }
+        if spec.allow_any && (namespace_restricted || else_restricted) {
+            faults.add("allow_any", "contradicts the bounds that the rule has");
+        }
+        faults.finish()
+    }
+
+    /// Whether the rule holds.
+    ///
+    /// # Errors
+    /// The first bound that doesn't.
+    pub fn check(&self, facts: &Facts) -> Result<(), Miss> {
+        let mut matched = 0;
+        for bound in [
+            Self::namespace,
+            Self::service_account,
+            Self::pair,
+            Self::pod,
+        ] {
+            match bound(self, facts) {
+                None => {}
+                Some(Ok(())) => matched += 1,
+                Some(Err(reason)) => return Err(Miss { reason, matched }),
+            }
+        }
+        Ok(())
+    }
+
+    fn namespace(&self, facts: &Facts) -> Option<Result<(), DenyReason>> {
+        bound(
+            &self.namespaces,
+            &facts.namespace,
+            DenyReason::NamespaceNotBound,
+        )
+    }
+
+    fn service_account(&self, facts: &Facts) -> Option<Result<(), DenyReason>> {
+        bound(
+            &self.service_accounts,
+            &facts.service_account_name,
+            DenyReason::ServiceAccountNotBound,
+        )
+    }
+
+    fn pair(&self, facts: &Facts) -> Option<Result<(), DenyReason>> {
+        let holds = |(ns, sa): &(Pattern, Pattern)| {
+            ns.matches(&facts.namespace) && sa.matches(&facts.service_account_name)
+        };
+        (!self.pairs.is_empty()).then(|| {
+            let any = self.pairs.iter().any(holds);
+            any.then_some(())
+                .ok_or(DenyReason::NamespacedServiceAccountNotBound)
+        })
+    }
+
+    fn pod(&self, facts: &Facts) -> Option<Result<(), DenyReason>> {
+        if self.pods.is_empty() {
+            return None;
+        }
+        match &facts.pod_name {
+            None => Some(Err(DenyReason::PodMissing)),
+            Some(pod) => bound(&self.pods, pod, DenyReason::PodNameNotBound),
+        }
+    }
+}
+
+/// A list restricts when no entry of it lets everything through.
+fn restricts(list: &[Pattern]) -> bool {
+    !list.is_empty() && list.iter().all(|p| !p.is_only_wildcards())
+}
+
+fn bound(list: &[Pattern], value: &str, reason: DenyReason) -> Option<Result<(), DenyReason>> {
+    (!list.is_empty()).then(|| {
+        let any = list.iter().any(|pattern| pattern.matches(value));
+        any.then_some(()).ok_or(reason)
+    })
+}
+
+fn patterns(faults: &mut Violations, field: &str, list: &[String], kind: NameKind) -> Vec<Pattern> {
+    if list.len() > MAX_ENTRIES {
+        faults.add(field, format!("has more than {MAX_ENTRIES} entries"));
+        return Vec::new();
+    }
+    let parsed: Vec<Pattern> = list
+        .iter()
+        .enumerate()
+        .filter_map(|(i, text)| faults.check(format!("{field}[{i}]"), Pattern::parse(text, kind)))
+        .collect();
+    if parsed.len() > 1 && parsed.iter().any(Pattern::is_only_wildcards) {
+        faults.add(
+            field,
+            "has a pattern of nothing but wildcards beside other values, which it makes meaningless",
+        );
+    }
+    parsed
+}
+
+fn pairs(faults: &mut Violations, list: &[String]) -> Vec<(Pattern, Pattern)> {
+    const FIELD: &str = "namespaced_service_accounts";
+    if list.len() > MAX_ENTRIES {
+        faults.add(FIELD, format!("has more than {MAX_ENTRIES} entries"));
+        return Vec::new();
+    }
+    list.iter()
+        .enumerate()
+        .filter_map(|(i, text)| faults.check(format!("{FIELD}[{i}]"), pair(text)))
+        .collect()
+}
+
+fn pair(text: &str) -> Result<(Pattern, Pattern), PairError> {
+    let (namespace, name) = text
+        .split_once('/')
+        .ok_or_else(|| PairError::Form(text.chars().take(64).collect()))?;
+    let namespace = Pattern::parse(namespace, NameKind::Label).map_err(PairError::Namespace)?;
+    let name = Pattern::parse(name, NameKind::Subdomain).map_err(PairError::ServiceAccount)?;
+    Ok((namespace, name))
+}
+
+#[cfg(test)]
+mod tests;

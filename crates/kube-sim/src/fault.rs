@@ -1,0 +1,165 @@
+//! Ways to misbehave, for the tests of those who call a TokenReview API.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ApiError;
+use crate::http::{Answer, json_answer, text_answer};
+
+/// How every TokenReview is answered until another fault is set. Other requests are answered as ever.
+#[derive(Clone, Debug, Default)]
+pub enum Fault {
+    /// As a healthy server does.
+    #[default]
+    None,
+    /// The request is taken, and never answered.
+    Hang,
+    /// Status 201 and its headers, then nothing.
+    StallBody,
+    /// This status code with the `Status` body that belongs to it; 429 carries `Retry-After: 1`.
+    Status(u16),
+    /// A 307 to this location.
+    Redirect(String),
+    /// Status 200 and a page for people, as a login proxy answers.
+    Html,
+    /// Status 201 and a body without an end.
+    EndlessBody,
+    /// Status 201 and exactly this body, as JSON.
+    Body(String),
+    /// The true answer with its `status` merged with this object: null removes a key (RFC 7386).
+    Patch(Value),
+}
+
+impl Fault {
+    /// The answer in place of a review; none where the review goes on.
+    pub(crate) async fn answer(&self, stopped: &CancellationToken) -> Option<Answer> {
+        let answer = match self {
+            Self::None | Self::Patch(_) => return None,
+            Self::Hang => {
+                stopped.cancelled().await;
+                json_answer(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    &ApiError::of_code(503).body(),
+                )
+            }
+            Self::StallBody => body_answer(Stall::Silent),
+            Self::EndlessBody => body_answer(Stall::Blanks),
+            Self::Status(code) => {
+                let status =
+                    StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let mut answer = json_answer(status, &ApiError::of_code(status.as_u16()).body());
+                if status == StatusCode::TOO_MANY_REQUESTS {
+                    answer
+                        .headers_mut()
+                        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                }
+                answer
+            }
+            Self::Redirect(location) => {
+                let mut answer =
+                    text_answer(StatusCode::TEMPORARY_REDIRECT, "text/plain", String::new());
+                if let Ok(location) = HeaderValue::from_str(location) {
+                    answer.headers_mut().insert(header::LOCATION, location);
+                }
+                answer
+            }
+            Self::Html => {
+                let page = "<!doctype html><title>Sign in</title><p>Please sign in.</p>\n";
+                text_answer(StatusCode::OK, "text/html; charset=utf-8", page.to_owned())
+            }
+            Self::Body(body) => text_answer(StatusCode::CREATED, "application/json", body.clone()),
+        };
+        Some(answer)
+    }
+
+    pub(crate) fn spoil(&self, review: &mut Value) {
+        if let Self::Patch(patch) = self {
+            merge(&mut review["status"], patch);
+        }
+    }
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(entries) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(fields) = target else {
+        return;
+    };
+    for (key, value) in entries {
+        if value.is_null() {
+            fields.remove(key);
+        } else {
+            merge(fields.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn body_answer(body: Stall) -> Answer {
+    let mut answer = Response::new(body.boxed());
+    *answer.status_mut() = StatusCode::CREATED;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    answer
+}
+
+/// A body that never ends.
+enum Stall {
+    Silent,
+    Blanks,
+}
+
+impl Body for Stall {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match *self {
+            Self::Silent => Poll::Pending,
+            Self::Blanks => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 4096]))))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_changes_removes_and_replaces() {
+        let healthy =
+            json!({ "status": { "authenticated": true, "user": { "username": "a", "uid": "1" } } });
+        let mut review = healthy.clone();
+        Fault::Patch(json!({ "authenticated": null, "user": { "username": "b" } }))
+            .spoil(&mut review);
+        assert_eq!(
+            review,
+            json!({ "status": { "user": { "username": "b", "uid": "1" } } })
+        );
+        let mut review = healthy.clone();
+        Fault::Patch(Value::Null).spoil(&mut review);
+        assert_eq!(review, json!({ "status": null }));
+        let mut review = healthy.clone();
+        Fault::None.spoil(&mut review);
+        assert_eq!(review, healthy);
+    }
+}

@@ -1,0 +1,243 @@
+//! From an HTTP request to a call on the cluster, in the order of a real API server: authentication, authorization,
+//! then the resource.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::authn::{User, bearer};
+use crate::cluster::Cluster;
+use crate::error::ApiError;
+use crate::fault::Fault;
+use crate::objects::{Resource, uid};
+use crate::rbac::authorize;
+use crate::record::{Log, Recorded};
+use crate::review::{token_request, token_review};
+use crate::route::Target;
+
+pub(crate) const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+const MAX_BODY: usize = 3 << 20;
+
+pub(crate) type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// What every connection shares.
+pub(crate) struct Api {
+    pub(crate) cluster: Cluster,
+    /// The URL without a path at which clients reach this server.
+    pub(crate) host: String,
+    pub(crate) fault: Mutex<Fault>,
+    pub(crate) log: Mutex<Log>,
+    pub(crate) stopped: CancellationToken,
+}
+
+impl Api {
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let (head, body) = request.into_parts();
+        let body = match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(fault) if fault.is::<LengthLimitError>() => {
+                return error_answer(&ApiError::too_large());
+            }
+            Err(_) => {
+                return error_answer(&ApiError::bad_request("the request body could not be read"));
+            }
+        };
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        let received = self.record(&head, &body);
+        let fault = match received.is_review() {
+            true => self
+                .fault
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+            false => Fault::None,
+        };
+        if let Some(answer) = fault.answer(&self.stopped).await {
+            return answer;
+        }
+        self.dispatch(&head, &body, &fault)
+            .unwrap_or_else(|refusal| error_answer(&refusal))
+    }
+
+    fn record(&self, head: &Parts, body: &Value) -> Recorded {
+        let path = head
+            .uri
+            .path_and_query()
+            .map_or_else(String::new, ToString::to_string);
+        let received = Recorded {
+            method: head.method.clone(),
+            path,
+            headers: head.headers.clone(),
+            body: body.clone(),
+        };
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(received.clone());
+        received
+    }
+
+    fn dispatch(&self, head: &Parts, body: &Value, fault: &Fault) -> Result<Answer, ApiError> {
+        let user = self.caller(head)?;
+        let path = head.uri.path();
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let target = Target::parse(&segments);
+        authorize(
+            &self.cluster.objects(),
+            &user,
+            &target.attributes(&head.method, path),
+        )?;
+        match target {
+            Target::Path => self.plain_path(&head.method, path),
+            Target::Reviews => match head.method {
+                Method::POST => {
+                    let mut review = token_review(&self.cluster, body)?;
+                    fault.spoil(&mut review);
+                    Ok(json_answer(StatusCode::CREATED, &review))
+                }
+                _ => Err(ApiError::method_not_allowed()),
+            },
+            Target::Token { namespace, account } => match head.method {
+                Method::POST => {
+                    let request = token_request(&self.cluster, (namespace, account), body)?;
+                    Ok(json_answer(StatusCode::CREATED, &request))
+                }
+                _ => Err(ApiError::method_not_allowed()),
+            },
+            Target::Object {
+                resource,
+                namespace,
+                name,
+            } => self.object(&head.method, (resource, namespace, name), body),
+        }
+    }
+
+    fn caller(&self, head: &Parts) -> Result<User, ApiError> {
+        let Some(header) = head.headers.get(header::AUTHORIZATION) else {
+            return Ok(User::anonymous());
+        };
+        let header = header.to_str().map_err(|_| ApiError::unauthorized())?;
+        let Some(token) = bearer(header) else {
+            return Ok(User::anonymous());
+        };
+        self.cluster
+            .authenticate(token, &[])
+            .map(|(user, _)| user)
+            .map_err(|_| ApiError::unauthorized())
+    }
+
+    fn plain_path(&self, method: &Method, path: &str) -> Result<Answer, ApiError> {
+        if method != Method::GET {
+            return Err(ApiError::method_not_allowed());
+        }
+        let answer = match path {
+            "/livez" | "/readyz" | "/healthz" => {
+                text_answer(StatusCode::OK, "text/plain", "ok".to_owned())
+            }
+            "/version" => json_answer(StatusCode::OK, &version()),
+            "/.well-known/openid-configuration" => {
+                cached(json_answer(StatusCode::OK, &self.discovery()))
+            }
+            "/openid/v1/jwks" => {
+                let jwks = self.cluster.jwks().to_string();
+                cached(text_answer(
+                    StatusCode::OK,
+                    "application/jwk-set+json",
+                    jwks,
+                ))
+            }
+            _ => return Err(ApiError::not_served()),
+        };
+        Ok(answer)
+    }
+
+    fn discovery(&self) -> Value {
+        json!({
+            "issuer": self.cluster.issuer,
+            "jwks_uri": format!("{}/openid/v1/jwks", self.host),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        })
+    }
+
+    fn object(
+        &self,
+        method: &Method,
+        (resource, namespace, name): (Resource, &str, &str),
+        body: &Value,
+    ) -> Result<Answer, ApiError> {
+        match (method.as_str(), name) {
+            ("POST", "") => Ok(json_answer(
+                StatusCode::CREATED,
+                &self.cluster.create(resource, namespace, body.clone())?,
+            )),
+            ("GET", name) if !name.is_empty() => Ok(json_answer(
+                StatusCode::OK,
+                &self.cluster.get(resource, namespace, name)?,
+            )),
+            ("DELETE", name) if !name.is_empty() => {
+                let removed = self.cluster.delete(resource, namespace, name)?;
+                Ok(json_answer(
+                    StatusCode::OK,
+                    &deleted(resource, name, removed),
+                ))
+            }
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+}
+
+/// Some resources answer a deletion with the object, the others with a `Status`.
+fn deleted(resource: Resource, name: &str, removed: Value) -> Value {
+    if matches!(
+        resource,
+        Resource::Namespaces | Resource::Pods | Resource::ServiceAccounts
+    ) {
+        return removed;
+    }
+    let mut details = resource.details(name);
+    details["uid"] = json!(uid(&removed));
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36", "gitVersion": "v1.36.3+kube-sim", "gitCommit": "", "gitTreeState": "",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "", "platform": "linux/amd64",
+    })
+}
+
+fn cached(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
+    answer
+}
+
+fn error_answer(error: &ApiError) -> Answer {
+    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json_answer(status, &error.body())
+}
+
+pub(crate) fn json_answer(status: StatusCode, body: &Value) -> Answer {
+    text_answer(status, "application/json", body.to_string())
+}
+
+pub(crate) fn text_answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)).boxed());
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

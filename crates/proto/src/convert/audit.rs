@@ -1,0 +1,165 @@
+//! Audit records and facts.
+
+use jiff::Timestamp;
+use postern_core::audit::{Component, Event, EventKind, Severity};
+use postern_core::facts::{Facts, SubClaims};
+use postern_core::invalid::{Invalid, Violations};
+use std::collections::HashMap;
+
+use super::time;
+use crate::pb;
+
+/// The longest text that a reported record may hold in one field, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// A record on the wire.
+pub fn to_pb(event: &Event) -> pb::AuditEvent {
+    let text = |ip: Option<std::net::IpAddr>| ip.map(|ip| ip.to_string()).unwrap_or_default();
+    pb::AuditEvent {
+        id: event.id.to_string(),
+        time: Some(time::timestamp(event.time)),
+        event: event.kind.as_str().to_owned(),
+        severity: match event.kind.severity() {
+            Severity::Info => pb::Severity::Info,
+            Severity::Warning => pb::Severity::Warning,
+        }
+        .into(),
+        request_id: event.request_id.clone(),
+        component: event.component.as_str().to_owned(),
+        gateway: event.gateway.clone(),
+        k8s_auth_config: event.k8s_auth_config.clone(),
+        access_id: event.access_id.clone(),
+        caller_ip: text(event.caller_ip),
+        user_agent: event.user_agent.clone(),
+        accessor: event.accessor.clone(),
+        resource: event.resource.clone(),
+        facts: event.facts.as_ref().map(facts_to_pb),
+        reason: event.reason.clone(),
+        rule: event.rule.and_then(|rule| i32::try_from(rule).ok()),
+        count: i32::try_from(event.count).unwrap_or(i32::MAX),
+        revision: event.revision.map(|r| r.to_string()).unwrap_or_default(),
+        before_json: event.before.clone().unwrap_or_default(),
+        after_json: event.after.clone().unwrap_or_default(),
+    }
+}
+
+/// What a gateway reports: a refused login, or how many found no room in its queue.
+///
+/// Component, gateway and time of receipt are the control plane's to say.
+///
+/// # Errors
+/// An event that isn't a gateway's to report, over-long texts, malformed IDs or addresses.
+pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
+    let mut faults = Violations::default();
+    let id = faults.check("id", wire.id.parse());
+    let kind = EventKind::parse(&wire.event).filter(|kind| {
+        matches!(
+            kind,
+            EventKind::LoginDenied | EventKind::LoginDeniedOverflow
+        )
+    });
+    if kind.is_none() {
+        faults.add("event", "is none that a gateway reports");
+    }
+    let event_time = wire.time.as_ref().map(time::from_timestamp);
+    let event_time = faults.check("time", event_time.unwrap_or(Err(time::BadTimestamp)));
+    let caller_ip = optional(&mut faults, "caller_ip", &wire.caller_ip);
+    for (field, text) in [
+        ("request_id", &wire.request_id),
+        ("k8s_auth_config", &wire.k8s_auth_config),
+        ("access_id", &wire.access_id),
+        ("user_agent", &wire.user_agent),
+        ("reason", &wire.reason),
+    ] {
+        if text.len() > MAX_TEXT {
+            faults.add(field, format!("is longer than {MAX_TEXT} bytes"));
+        }
+    }
+    let facts = wire
+        .facts
+        .as_ref()
+        .map(|f| facts_from_pb(f).map_err(|e| e.within("facts")));
+    let facts = facts.and_then(|facts| faults.absorb(facts));
+    let (Some(id), Some(kind), Some(event_time)) = (id, kind, event_time) else {
+        return Err(faults.into_invalid());
+    };
+    faults.finish()?;
+    let mut event = Event::new(kind, Component::Gateway, event_time);
+    event.id = id;
+    event.request_id.clone_from(&wire.request_id);
+    event.k8s_auth_config.clone_from(&wire.k8s_auth_config);
+    event.access_id.clone_from(&wire.access_id);
+    event.caller_ip = caller_ip;
+    event.user_agent.clone_from(&wire.user_agent);
+    event.facts = facts;
+    event.reason.clone_from(&wire.reason);
+    event.rule = wire.rule.and_then(|rule| usize::try_from(rule).ok());
+    event.count = u32::try_from(wire.count).unwrap_or(1).max(1);
+    Ok(event)
+}
+
+fn optional<T>(faults: &mut Violations, field: &str, text: &str) -> Option<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    (!text.is_empty())
+        .then(|| faults.check(field, text.parse()))
+        .flatten()
+}
+
+/// Facts on the wire.
+pub fn facts_to_pb(facts: &Facts) -> pb::Facts {
+    pb::Facts {
+        namespace: facts.namespace.clone(),
+        service_account_name: facts.service_account_name.clone(),
+        service_account_uid: facts.service_account_uid.clone(),
+        pod_name: facts.pod_name.clone().unwrap_or_default(),
+        pod_uid: facts.pod_uid.clone().unwrap_or_default(),
+        node_name: facts.node_name.clone().unwrap_or_default(),
+        credential_id: facts.credential_id.clone().unwrap_or_default(),
+        client_ip: facts.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        aud: facts.aud.clone(),
+        legacy: facts.legacy,
+        issue_time: facts.issue_time.map(time::timestamp),
+        expire_time: facts.expire_time.map(time::timestamp),
+    }
+}
+
+fn facts_from_pb(wire: &pb::Facts) -> Result<Facts, Invalid> {
+    let mut faults = Violations::default();
+    let present = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let client_ip = optional(&mut faults, "client_ip", &wire.client_ip);
+    let mut at = |field: &str, t: &Option<prost_types::Timestamp>| -> Option<Timestamp> {
+        let time = t.as_ref()?;
+        faults.check(field, time::from_timestamp(time))
+    };
+    let issue_time = at("issue_time", &wire.issue_time);
+    let expire_time = at("expire_time", &wire.expire_time);
+    faults.finish()?;
+    Ok(Facts {
+        namespace: wire.namespace.clone(),
+        service_account_name: wire.service_account_name.clone(),
+        service_account_uid: wire.service_account_uid.clone(),
+        pod_name: present(&wire.pod_name),
+        pod_uid: present(&wire.pod_uid),
+        node_name: present(&wire.node_name),
+        credential_id: present(&wire.credential_id),
+        client_ip,
+        aud: wire.aud.clone(),
+        legacy: wire.legacy,
+        issue_time,
+        expire_time,
+    })
+}
+
+/// Sub-claims on the wire.
+pub fn sub_claims(claims: &SubClaims) -> HashMap<String, pb::StringList> {
+    claims
+        .iter()
+        .map(|(name, values)| {
+            let values = values.clone();
+            (name.clone(), pb::StringList { values })
+        })
+        .collect()
+}

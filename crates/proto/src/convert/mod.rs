@@ -1,0 +1,12 @@
+//! The one place where wire messages and domain types meet.
+//!
+//! A request becomes a domain value or an [`Invalid`](postern_core::invalid::Invalid) with every
+//! fault at once; nothing unchecked gets past here.
+
+pub mod audit;
+pub mod auth_method;
+pub mod k8s_auth_config;
+pub mod sealed_config;
+pub mod time;
+
+mod mask;

@@ -1,0 +1,253 @@
+//! What each RPC needs, and which server serves it: one table, held against the
+//! descriptor set by a test. A method without a row is denied.
+
+/// What a caller must show. Identities are checked by the server's authorizer, before the
+/// request's body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Anonymous,
+    /// An administrator's token that isn't narrowed to a gateway.
+    Administrator,
+    /// At a gateway: an administrator's token narrowed to this very gateway.
+    NarrowedAdministrator,
+    /// A gateway's own credential.
+    Gateway,
+    /// A gateway's own credential and, in `postern-on-behalf-of`, an administrator's token
+    /// narrowed to that gateway.
+    GatewayOnBehalf,
+    /// Either [`Need::GatewayOnBehalf`] or [`Need::Administrator`].
+    GatewayOnBehalfOrAdministrator,
+}
+
+/// The servers of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    ControlPlane,
+    Gateway,
+}
+
+/// One gRPC service.
+#[derive(Debug)]
+pub struct Service {
+    /// Full name, `postern.v1.AuthService`.
+    pub name: &'static str,
+    pub served_by: &'static [Server],
+    methods: &'static [(&'static str, Need)],
+}
+
+const BOTH: &[Server] = &[Server::ControlPlane, Server::Gateway];
+const CONTROL_PLANE: &[Server] = &[Server::ControlPlane];
+const GATEWAY: &[Server] = &[Server::Gateway];
+
+/// Every service of every server.
+#[rustfmt::skip]
+pub const SERVICES: &[Service] = &[
+    Service { name: "postern.v1.ServerInfoService", served_by: BOTH, methods: &[
+        ("GetServerInfo", Need::Anonymous),
+    ]},
+    Service { name: "postern.v1.AuthService", served_by: GATEWAY, methods: &[
+        ("Authenticate", Need::Anonymous),
+    ]},
+    Service { name: "postern.v1.K8sAuthConfigService", served_by: GATEWAY, methods: &[
+        ("CreateK8sAuthConfig", Need::NarrowedAdministrator),
+        ("GetK8sAuthConfig", Need::NarrowedAdministrator),
+        ("ListK8sAuthConfigs", Need::NarrowedAdministrator),
+        ("UpdateK8sAuthConfig", Need::NarrowedAdministrator),
+        ("DeleteK8sAuthConfig", Need::NarrowedAdministrator),
+    ]},
+    Service { name: "postern.v1.AccessKeyAuthService", served_by: CONTROL_PLANE, methods: &[
+        ("AuthenticateAccessKey", Need::Anonymous),
+    ]},
+    Service { name: "postern.v1.AuthMethodService", served_by: CONTROL_PLANE, methods: &[
+        ("CreateAuthMethod", Need::Administrator),
+        ("GetAuthMethod", Need::Administrator),
+        ("ListAuthMethods", Need::Administrator),
+        ("UpdateAuthMethod", Need::Administrator),
+        ("DeleteAuthMethod", Need::Administrator),
+    ]},
+    Service { name: "postern.v1.SealedK8sAuthConfigService", served_by: CONTROL_PLANE, methods: &[
+        ("CreateSealedK8sAuthConfig", Need::GatewayOnBehalf),
+        ("GetSealedK8sAuthConfig", Need::GatewayOnBehalfOrAdministrator),
+        ("ListSealedK8sAuthConfigs", Need::GatewayOnBehalfOrAdministrator),
+        ("UpdateSealedK8sAuthConfig", Need::GatewayOnBehalf),
+        ("DeleteSealedK8sAuthConfig", Need::GatewayOnBehalfOrAdministrator),
+    ]},
+    Service { name: "postern.v1.GatewayService", served_by: CONTROL_PLANE, methods: &[
+        ("CreateGateway", Need::Administrator),
+        ("GetGateway", Need::Administrator),
+        ("ListGateways", Need::Administrator),
+        ("DeleteGateway", Need::Administrator),
+    ]},
+    Service { name: "postern.v1.GatewaySyncService", served_by: CONTROL_PLANE, methods: &[
+        ("Watch", Need::Gateway),
+        ("GetRevision", Need::Gateway),
+        ("ExchangeAssertion", Need::Gateway),
+        ("AuthorizeAdministrator", Need::GatewayOnBehalf),
+        ("ReportEvents", Need::Gateway),
+    ]},
+    Service { name: "postern.v1.AuditService", served_by: CONTROL_PLANE, methods: &[
+        ("ListAuditEvents", Need::Administrator),
+    ]},
+    Service { name: "grpc.health.v1.Health", served_by: BOTH, methods: &[
+        ("Check", Need::Anonymous),
+        ("List", Need::Anonymous),
+        ("Watch", Need::Anonymous),
+    ]},
+    Service { name: "grpc.reflection.v1.ServerReflection", served_by: BOTH, methods: &[
+        ("ServerReflectionInfo", Need::Anonymous),
+    ]},
+    Service { name: "grpc.reflection.v1alpha.ServerReflection", served_by: BOTH, methods: &[
+        ("ServerReflectionInfo", Need::Anonymous),
+    ]},
+];
+
+/// What the method at `path` (`/package.Service/Method`) needs. `None`: deny.
+pub fn need(path: &str) -> Option<Need> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let service = SERVICES.iter().find(|row| row.name == service)?;
+    service
+        .methods
+        .iter()
+        .find(|(name, _)| *name == method)
+        .map(|(_, need)| *need)
+}
+
+/// The services that `server` serves.
+pub fn services(server: Server) -> impl Iterator<Item = &'static Service> {
+    SERVICES
+        .iter()
+        .filter(move |service| service.served_by.contains(&server))
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Paths of the service's methods, as in a request.
+    pub fn paths(&self) -> impl Iterator<Item = String> {
+        self.methods
+            .iter()
+            .map(|(method, _)| format!("/{}/{method}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::pb::FILE_DESCRIPTOR_SET;
+
+    fn described() -> Vec<String> {
+        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let mut paths = Vec::new();
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    paths.push(format!(
+                        "/{}.{}/{}",
+                        file.package(),
+                        service.name(),
+                        method.name()
+                    ));
+                }
+            }
+        }
+        paths
+    }
+
+    fn rows() -> Vec<String> {
+        SERVICES
+            .iter()
+            .filter(|s| s.name.starts_with("postern."))
+            .flat_map(Service::paths)
+            .collect()
+    }
+
+    #[test]
+    fn every_rpc_has_one_row_and_every_row_an_rpc() {
+        let (described, rows) = (described(), rows());
+        assert!(described.len() > 25, "the descriptor set is whole");
+        assert_eq!(
+            rows.iter().collect::<BTreeSet<_>>().len(),
+            rows.len(),
+            "a row is there twice"
+        );
+        assert_eq!(
+            described.into_iter().collect::<BTreeSet<_>>(),
+            rows.into_iter().collect::<BTreeSet<_>>()
+        );
+    }
+
+    #[test]
+    fn a_missing_row_denies() {
+        for path in [
+            "",
+            "/",
+            "/postern.v1.AuthService",
+            "/postern.v1.AuthService/",
+            "/postern.v1.AuthService/Nope",
+            "/postern.v1.AuthService/Authenticate/",
+            "//postern.v1.AuthService/Authenticate",
+            "postern.v1.AuthService/Authenticate",
+            "/postern.v1.authservice/Authenticate",
+            "/postern.v2.AuthService/Authenticate",
+        ] {
+            assert_eq!(need(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn anonymous_callers_get_login_server_info_health_and_reflection_only() {
+        let anonymous: Vec<_> = SERVICES
+            .iter()
+            .flat_map(Service::paths)
+            .filter(|path| need(path) == Some(Need::Anonymous))
+            .collect();
+        assert_eq!(
+            anonymous,
+            [
+                "/postern.v1.ServerInfoService/GetServerInfo",
+                "/postern.v1.AuthService/Authenticate",
+                "/postern.v1.AccessKeyAuthService/AuthenticateAccessKey",
+                "/grpc.health.v1.Health/Check",
+                "/grpc.health.v1.Health/List",
+                "/grpc.health.v1.Health/Watch",
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_gateway_serves_no_rpc_that_takes_a_broad_token() {
+        for service in services(Server::Gateway) {
+            for path in service.paths() {
+                assert!(
+                    matches!(
+                        need(&path),
+                        Some(Need::Anonymous | Need::NarrowedAdministrator)
+                    ),
+                    "{path}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn reflection_does_not_show_the_inside_of_a_sealed_box() {
+        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+        assert!(
+            set.file
+                .iter()
+                .all(|file| file.package() != "postern.sealed.v1")
+        );
+        assert!(
+            set.file.iter().any(|file| file.source_code_info.is_some()),
+            "with comments"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Repeating what may succeed in a moment.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use tonic::{Response, Status};
+
+use crate::deadline::Deadline;
+use crate::error::Failure;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Calls `op` until it succeeds, fails for good, or the deadline is too near for another
+/// try; then the last failure is returned. Only for operations that are safe to repeat.
+/// Each try makes its request anew, by [`super::request`] with the same deadline.
+///
+/// # Errors
+/// The last try's failure.
+pub async fn retry<T, F, Fut>(deadline: Deadline, mut op: F) -> Result<T, Failure>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Response<T>, Status>>,
+{
+    let mut backoff = FIRST_PAUSE;
+    loop {
+        let failure = match deadline.run(op()).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => Failure::from(status),
+            Err(_) => return Err(Failure::deadline_exceeded()),
+        };
+        let pause = jittered(
+            failure
+                .retry_after
+                .unwrap_or_default()
+                .clamp(backoff, MAX_PAUSE),
+        );
+        if !failure.retryable() || deadline.remaining() <= pause {
+            return Err(failure);
+        }
+        tokio::time::sleep(pause).await;
+        backoff = (backoff * 2).min(MAX_PAUSE);
+    }
+}
+
+/// Up to a half more, so that clients that failed together don't come back together.
+fn jittered(pause: Duration) -> Duration {
+    // The standard library's only source of randomness.
+    let random = RandomState::new().hash_one(());
+    #[expect(clippy::cast_precision_loss, reason = "a jitter needs no precision")]
+    let fraction = random as f64 / u64::MAX as f64;
+    pause + pause.mul_f64(fraction / 2.0)
+}

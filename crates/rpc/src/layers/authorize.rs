@@ -1,0 +1,99 @@
+//! The table of permissions, enforced.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::HeaderMap;
+use postern_proto::permissions::{self, Need};
+
+use crate::caller::{BearerToken, Caller};
+use crate::deadline::Deadline;
+use crate::error::{self, Error};
+
+/// One call that somebody has to be allowed to make.
+#[derive(Debug)]
+pub struct Call {
+    /// Never [`Need::Anonymous`].
+    pub need: Need,
+    /// `/package.Service/Method`, a row of the table.
+    pub method: String,
+    pub caller: Caller,
+    pub deadline: Deadline,
+    pub bearer: BearerToken,
+    /// There whenever `need` is [`Need::GatewayOnBehalf`]. A method that doesn't need it
+    /// gives it no weight.
+    pub on_behalf_of: Option<BearerToken>,
+}
+
+/// How a server knows who is calling: the control plane asks its database, a gateway asks
+/// the control plane.
+pub trait Authorizer: Clone + Send + Sync + 'static {
+    /// Proof that the call is allowed, for the handler: `request.identity()`.
+    type Identity: Clone + Send + Sync + 'static;
+
+    /// # Errors
+    /// UNAUTHENTICATED, PERMISSION_DENIED, or UNAVAILABLE when it can't be found out.
+    fn authorize(&self, call: Call) -> impl Future<Output = Result<Self::Identity, Error>> + Send;
+}
+
+pub(crate) async fn authorize<A: Authorizer>(
+    State(authorizer): State<A>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let call = match call(&request) {
+        Ok(Some(call)) => call,
+        Ok(None) => return next.run(request).await,
+        Err(error) => return error::answer(error),
+    };
+    match authorizer.authorize(call).await {
+        Ok(identity) => {
+            request.extensions_mut().insert(identity);
+            next.run(request).await
+        }
+        Err(error) => error::answer(error),
+    }
+}
+
+/// `None` for a method that needs nothing.
+fn call(request: &Request) -> Result<Option<Call>, Error> {
+    let method = request.uri().path();
+    let need = permissions::need(method)
+        .ok_or_else(|| Error::permission_denied("no rule allows this method"))?;
+    if need == Need::Anonymous {
+        return Ok(None);
+    }
+    let (bearer, on_behalf_of) = credentials(need, request.headers())?;
+    Ok(Some(Call {
+        need,
+        method: method.to_owned(),
+        caller: extension(request)?,
+        deadline: extension(request)?,
+        bearer,
+        on_behalf_of,
+    }))
+}
+
+fn credentials(
+    need: Need,
+    headers: &HeaderMap,
+) -> Result<(BearerToken, Option<BearerToken>), Error> {
+    let bearer = BearerToken::from_authorization(headers).map_err(|_| Error::Unauthenticated)?;
+    let on_behalf_of =
+        BearerToken::from_on_behalf_of(headers).map_err(|_| Error::OnBehalfUnauthenticated)?;
+    let bearer = bearer.ok_or(Error::Unauthenticated)?;
+    match need {
+        Need::GatewayOnBehalf if on_behalf_of.is_none() => Err(Error::OnBehalfUnauthenticated),
+        Need::GatewayOnBehalf
+        | Need::Anonymous
+        | Need::Administrator
+        | Need::NarrowedAdministrator
+        | Need::Gateway
+        | Need::GatewayOnBehalfOrAdministrator => Ok((bearer, on_behalf_of)),
+    }
+}
+
+fn extension<T: Clone + Send + Sync + 'static>(request: &Request) -> Result<T, Error> {
+    let missing = || Error::internal("a layer is missing");
+    request.extensions().get::<T>().cloned().ok_or_else(missing)
+}

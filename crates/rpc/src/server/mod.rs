@@ -1,0 +1,325 @@
+//! One port: gRPC, and HTTP beside it, over TLS.
+
+mod accept;
+mod connection;
+mod reload;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{from_fn, from_fn_with_state};
+use postern_proto::permissions::Server;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::error::{self, Error};
+use crate::health::{self, Mirror};
+use crate::http::{self, Readiness};
+use crate::layers::{self, Authorizer};
+use crate::{deadline, reflection, tls};
+use accept::Accept;
+
+/// How a server listens, and its limits. [`Config::new`] has the defaults.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `None`: plain text, which only a loopback address may have.
+    pub tls: Option<TlsFiles>,
+    /// Whether reflection is served. Default: yes.
+    pub reflection: bool,
+    /// Calls at once; more are answered UNAVAILABLE. Default 1024.
+    pub max_calls: usize,
+    /// Connections at once; more wait to be accepted. Default 4096.
+    pub max_connections: usize,
+    /// Streams at once on one connection. Default 256.
+    pub max_streams_per_connection: u32,
+    /// The longest deadline that a caller gets, and the one of who names none. Default 30 s.
+    pub max_deadline: Duration,
+    /// Connections older than this are asked to reconnect, which spreads gateways over
+    /// replicas. Default: never.
+    pub max_connection_age: Option<Duration>,
+    /// How long a handshake, and the first byte after it, may take. Default 5 s.
+    pub handshake_timeout: Duration,
+    /// How often the certificate's files are read again. Default 5 s.
+    pub reload_every: Duration,
+    /// How long open calls may go on after shutdown began. Default 10 s.
+    pub shutdown_grace: Duration,
+}
+
+/// A server's certificate: PEM files, read again when they change.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate, then its intermediates.
+    pub certificate: PathBuf,
+    /// PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// What a server serves.
+pub struct App<A> {
+    /// Which rows of the table of permissions this server serves.
+    pub server: Server,
+    /// The `postern.v1` services; health and reflection are added.
+    pub grpc: Routes,
+    /// Pages beside `/livez` and `/readyz`. Open to everybody.
+    pub http: Router,
+    pub authorizer: A,
+    pub readiness: Readiness,
+}
+
+/// Why a server doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error(
+        "{0} isn't a loopback address, and plain text is for loopback only: give a certificate"
+    )]
+    PlainTextBeyondLoopback(SocketAddr),
+    #[error("can't listen on {listen}")]
+    Listen {
+        listen: SocketAddr,
+        source: io::Error,
+    },
+    #[error("can't use the server's certificate")]
+    Tls(#[from] tls::Error),
+}
+
+/// Why a server stopped other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("reflection can't be set up")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("the server failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// A server that has its port and its certificate, and doesn't serve yet.
+pub struct Bound {
+    listener: TcpListener,
+    addr: SocketAddr,
+    tls: Option<reload::Certificate>,
+    config: Config,
+}
+
+/// The connection's other end, as a request extension.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HEADER_LIST_BYTES: u32 = 32 * 1024;
+/// Long enough for a probe to see NOT_SERVING before connections are refused.
+const SHUTDOWN_NOTICE: Duration = Duration::from_millis(100);
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Takes the port and reads the certificate; everything that can fail at start fails here.
+///
+/// # Errors
+/// The address is taken or may not be plain text, or the certificate can't be used.
+pub async fn bind(config: Config) -> Result<Bound, BindError> {
+    if config.tls.is_none() && !config.listen.ip().is_loopback() {
+        return Err(BindError::PlainTextBeyondLoopback(config.listen));
+    }
+    let tls = config
+        .tls
+        .clone()
+        .map(reload::Certificate::load)
+        .transpose()?;
+    let listen = config.listen;
+    let failed = |source| BindError::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok(Bound {
+        listener,
+        addr,
+        tls,
+        config,
+    })
+}
+
+// === impl Config ===
+
+impl Config {
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            tls: None,
+            reflection: true,
+            max_calls: 1024,
+            max_connections: 4096,
+            max_streams_per_connection: 256,
+            max_deadline: deadline::DEFAULT_CAP,
+            max_connection_age: None,
+            handshake_timeout: Duration::from_secs(5),
+            reload_every: Duration::from_secs(5),
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+
+    #[must_use]
+    pub fn with_tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls = Some(TlsFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+        });
+        self
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// With the port that was taken.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `shutdown`, then lets open calls finish for the grace time. Server
+    /// streams must watch the same token, or they are cut when that time is over.
+    ///
+    /// # Errors
+    /// The server couldn't start.
+    pub async fn serve<A: Authorizer>(
+        self,
+        app: App<A>,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let readiness = app.readiness.clone();
+        let (routes, mirror) = routes(app, &self.config)?;
+        let stop = CancellationToken::new();
+        let _stop_at_end = stop.clone().drop_guard();
+        tokio::spawn(mirror.run(stop.clone()));
+        self.run(routes, &readiness, shutdown, stop).await
+    }
+
+    /// `stop` ends everything that was started beside the server.
+    async fn run(
+        self,
+        routes: Routes,
+        readiness: &Readiness,
+        shutdown: CancellationToken,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let cut = CancellationToken::new();
+        let shutdown_grace = self.config.shutdown_grace;
+        let mut server = Box::pin(self.start(routes, &stop, &cut));
+        tokio::select! {
+            result = &mut server => return Ok(result?),
+            () = shutdown.cancelled() => {}
+        }
+        readiness.shut_down();
+        // Everything goes on while probes learn of it.
+        if let Ok(result) = timeout(SHUTDOWN_NOTICE, &mut server).await {
+            return Ok(result?);
+        }
+        stop.cancel();
+        if let Ok(result) = timeout(shutdown_grace, &mut server).await {
+            return Ok(result?);
+        }
+        tracing::warn!("calls were still open after the grace time; cutting them");
+        cut.cancel();
+        // Connections end as soon as they notice; there is nothing to do if one doesn't.
+        let _ = timeout(CUT_TIMEOUT, server).await;
+        Ok(())
+    }
+
+    /// Begins to accept. `stop` frees the port and lets open calls finish, `cut` doesn't.
+    fn start(
+        self,
+        routes: Routes,
+        stop: &CancellationToken,
+        cut: &CancellationToken,
+    ) -> impl Future<Output = Result<(), tonic::transport::Error>> + use<> {
+        let acceptor = self
+            .tls
+            .as_ref()
+            .map(|certificate| TlsAcceptor::from(certificate.config()));
+        if let Some(certificate) = self.tls {
+            tokio::spawn(certificate.watch(self.config.reload_every, stop.clone()));
+        }
+        let (connections, incoming) = mpsc::channel(64);
+        let accept = Accept::new(&self.config, acceptor, connections, cut.clone());
+        tokio::spawn(accept.run(self.listener, stop.clone()));
+        builder(&self.config)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(
+                ReceiverStream::new(incoming),
+                stop.clone().cancelled_owned(),
+            )
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
+    }
+}
+
+fn builder(config: &Config) -> tonic::transport::Server {
+    let builder = tonic::transport::Server::builder()
+        .accept_http1(true)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .max_concurrent_streams(config.max_streams_per_connection);
+    match config.max_connection_age {
+        Some(age) => builder.max_connection_age(age),
+        None => builder,
+    }
+}
+
+fn routes<A: Authorizer>(app: App<A>, config: &Config) -> Result<(Routes, Mirror), ServeError> {
+    let App {
+        server,
+        mut grpc,
+        http,
+        authorizer,
+        readiness,
+    } = app;
+    let health = health::health(server, readiness.clone());
+    if config.reflection {
+        let reflection = reflection::routes(server)?;
+        let router = std::mem::take(grpc.axum_router_mut());
+        grpc = router
+            .reset_fallback()
+            .merge(reflection.reset_fallback())
+            .into();
+    }
+    let limit = Arc::new(Semaphore::new(config.max_calls));
+    let methods = grpc
+        .into_axum_router()
+        .reset_fallback()
+        .route_layer(from_fn_with_state(authorizer, layers::authorize::<A>))
+        .route_layer(from_fn_with_state(config.max_deadline, layers::deadline))
+        .route_layer(from_fn_with_state(limit, layers::shed));
+    let all = methods
+        .merge(health.routes.reset_fallback())
+        .merge(http::routes(readiness))
+        .merge(http)
+        .fallback(unknown)
+        .layer(from_fn(layers::contain))
+        .layer(from_fn(layers::observe));
+    Ok((Routes::from(all), health.mirror))
+}
+
+async fn unknown(request: Request) -> axum::response::Response {
+    let content_type = request.headers().get(::http::header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+        return error::answer(Error::Unimplemented);
+    }
+    http::not_found().await
+}

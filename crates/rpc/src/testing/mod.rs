@@ -1,0 +1,166 @@
+//! A private CA and a small server, for tests with real sockets.
+
+mod services;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use postern_proto::permissions::{Need, Server};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{Channel, Target, connect};
+use crate::error::Error;
+use crate::http::{Component, Readiness};
+use crate::layers::{Authorizer, Call};
+use crate::server::{App, Config, ServeError, bind};
+
+pub(crate) const ADMINISTRATOR: &str = "t-administrator";
+
+/// A CA of its own, and a folder for what it issues.
+pub(crate) struct Ca {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+/// PEM files of a server.
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self {
+            issuer,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn pem(&self) -> Vec<u8> {
+        self.issuer.pem().into_bytes()
+    }
+
+    pub(crate) fn issue(&self, name: &str) -> Files {
+        self.issue_with(name, |_| {})
+    }
+
+    pub(crate) fn issue_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Files {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let files = Files {
+            certificate: self.folder.path().join("cert.pem"),
+            key: self.folder.path().join("key.pem"),
+        };
+        std::fs::write(&files.certificate, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+}
+
+/// Knows one administrator, and takes nothing for granted.
+#[derive(Clone)]
+pub(crate) struct TestAuthorizer;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Administrator(pub(crate) String);
+
+impl Authorizer for TestAuthorizer {
+    type Identity = Administrator;
+
+    async fn authorize(&self, call: Call) -> Result<Administrator, Error> {
+        match (call.need, call.bearer.expose()) {
+            (Need::Administrator | Need::Gateway, ADMINISTRATOR) => Ok(Administrator(call.method)),
+            (_, ADMINISTRATOR) => Err(Error::permission_denied("not for administrators")),
+            _ => Err(Error::Unauthenticated),
+        }
+    }
+}
+
+/// A running control plane with the services of [`services`].
+pub(crate) struct Running {
+    pub(crate) addr: SocketAddr,
+    pub(crate) database: Component,
+    /// Told when a ListAuthMethods has begun, which never ends.
+    pub(crate) listing: Arc<Notify>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) served: JoinHandle<Result<(), ServeError>>,
+    pub(crate) ca: Option<Ca>,
+}
+
+pub(crate) fn loopback() -> Config {
+    Config::new("127.0.0.1:0".parse().unwrap())
+}
+
+impl Running {
+    pub(crate) async fn plain(config: Config) -> Self {
+        Self::start(config, None).await
+    }
+
+    pub(crate) async fn tls(config: Config) -> Self {
+        let ca = Ca::new();
+        let files = ca.issue("localhost");
+        let config = config.with_tls(files.certificate, files.key);
+        Self::start(config, Some(ca)).await
+    }
+
+    async fn start(config: Config, ca: Option<Ca>) -> Self {
+        let bound = bind(config).await.unwrap();
+        let addr = bound.addr();
+        let readiness = Readiness::new();
+        let database = readiness.component("database");
+        let (shutdown, listing) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let app = App {
+            server: Server::ControlPlane,
+            grpc: services::routes(Arc::clone(&listing)),
+            http: Router::new(),
+            authorizer: TestAuthorizer,
+            readiness,
+        };
+        let served = tokio::spawn(bound.serve(app, shutdown.clone()));
+        Self {
+            addr,
+            database,
+            listing,
+            shutdown,
+            served,
+            ca,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        format!("{scheme}://localhost:{}", self.addr.port())
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            url: self.url(),
+            ca_pem: self.ca.as_ref().map(Ca::pem),
+        }
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        connect(&self.target()).unwrap()
+    }
+
+    /// Stops it and waits for the end.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.served.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,273 @@
+//! AuthMethodService.
+
+mod last_administrator;
+
+use jiff::Timestamp;
+use postern_core::access_id::{AccessId, AccessIdError, AccessType};
+use postern_core::auth_method::{Audiences, AuthMethod, Kind, Settings};
+use postern_core::invalid::{Invalid, Violations};
+use postern_core::meta::Stored;
+use postern_core::resource_id::{ResourceId, ResourceIdError};
+use postern_proto::convert::auth_method as convert;
+use postern_proto::pb;
+use postern_proto::pb::auth_method_service_server::AuthMethodService;
+use postern_rpc::error::Error;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use crate::context::{Context, intent};
+use crate::identity::Administrator;
+use crate::page::Paging;
+use crate::store::{Etag, MethodRef};
+use crate::{failure, meta};
+
+pub(crate) struct AuthMethods(pub(crate) Context);
+
+#[tonic::async_trait]
+impl AuthMethodService for AuthMethods {
+    async fn create_auth_method(
+        &self,
+        request: Request<pb::CreateAuthMethodRequest>,
+    ) -> Result<Response<pb::CreateAuthMethodResponse>, Status> {
+        Ok(Response::new(self.create(request).await?))
+    }
+
+    async fn get_auth_method(
+        &self,
+        request: Request<pb::GetAuthMethodRequest>,
+    ) -> Result<Response<pb::GetAuthMethodResponse>, Status> {
+        Ok(Response::new(self.get(request).await?))
+    }
+
+    async fn list_auth_methods(
+        &self,
+        request: Request<pb::ListAuthMethodsRequest>,
+    ) -> Result<Response<pb::ListAuthMethodsResponse>, Status> {
+        Ok(Response::new(self.list(request).await?))
+    }
+
+    async fn update_auth_method(
+        &self,
+        request: Request<pb::UpdateAuthMethodRequest>,
+    ) -> Result<Response<pb::UpdateAuthMethodResponse>, Status> {
+        Ok(Response::new(self.update(request).await?))
+    }
+
+    async fn delete_auth_method(
+        &self,
+        request: Request<pb::DeleteAuthMethodRequest>,
+    ) -> Result<Response<pb::DeleteAuthMethodResponse>, Status> {
+        Ok(Response::new(self.delete(request).await?))
+    }
+}
+
+// === impl AuthMethods ===
+
+impl AuthMethods {
+    async fn create(
+        &self,
+        request: Request<pb::CreateAuthMethodRequest>,
+    ) -> Result<pb::CreateAuthMethodResponse, Error> {
+        let now = self.0.now();
+        let cause = Administrator::of(&request)?.cause(&request, now)?;
+        let request = request.into_inner();
+        let intent = intent(request.validate_only);
+        let (id, settings) = creation(&request, now)?;
+        let method = AuthMethod {
+            id,
+            uid: Uuid::now_v7(),
+            access_id: AccessId::generate(AccessType::Kubernetes)
+                .map_err(failure::of_randomness)?,
+            settings,
+        };
+        let created = self
+            .0
+            .store
+            .create_auth_method(&method, None, intent, &cause);
+        let stored = created
+            .await
+            .map_err(|e| failure::of_write(e, &method.id.auth_method_name(), ""))?;
+        Ok(pb::CreateAuthMethodResponse {
+            warnings: warnings(&stored.value),
+            auth_method: Some(to_pb(&stored)),
+        })
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetAuthMethodRequest>,
+    ) -> Result<pb::GetAuthMethodResponse, Error> {
+        Administrator::of(&request)?;
+        let name = request.into_inner().name;
+        let method = reference("name", &name)?;
+        let stored = self.0.store.get_auth_method(&method).await?;
+        let stored = stored.ok_or_else(|| Error::not_found(name))?;
+        Ok(pb::GetAuthMethodResponse {
+            auth_method: Some(to_pb(&stored)),
+        })
+    }
+
+    async fn list(
+        &self,
+        request: Request<pb::ListAuthMethodsRequest>,
+    ) -> Result<pb::ListAuthMethodsResponse, Error> {
+        Administrator::of(&request)?;
+        let request = request.into_inner();
+        let list = "authMethods administrator".to_owned();
+        let paging = Paging::parse(request.page_size, &request.page_token, list)?;
+        let after: Option<ResourceId> = paging.after(|id| id.parse().ok())?;
+        let listed = self.0.store.list_auth_methods(after.as_ref(), paging.limit);
+        let page = listed.await?;
+        let last = page.items.last().map(|last| last.value.id.to_string());
+        Ok(pb::ListAuthMethodsResponse {
+            auth_methods: page.items.iter().map(to_pb).collect(),
+            next_page_token: paging.next(page.more, last),
+        })
+    }
+
+    async fn update(
+        &self,
+        request: Request<pb::UpdateAuthMethodRequest>,
+    ) -> Result<pb::UpdateAuthMethodResponse, Error> {
+        let now = self.0.now();
+        let cause = Administrator::of(&request)?.cause(&request, now)?;
+        let request = request.into_inner();
+        let intent = intent(request.validate_only);
+        let (patch, mask) = (request.auth_method.unwrap_or_default(), request.update_mask);
+        let (method, etag) = target(
+            "auth_method.name",
+            &patch.name,
+            "auth_method.meta.etag",
+            etag_of(&patch),
+        )?;
+        let store = &self.0.store;
+        last_administrator::keep_open(store, &method, &patch, mask.as_ref(), &cause).await?;
+        let edit = |current: &AuthMethod| {
+            convert::updated_settings(current, &patch, mask.as_ref(), now).map_err(in_auth_method)
+        };
+        let updated = store.update_auth_method(&method, etag, edit, intent, &cause);
+        let stored = updated
+            .await
+            .map_err(|e| failure::of_write(e, &patch.name, etag_of(&patch)))?;
+        Ok(pb::UpdateAuthMethodResponse {
+            warnings: warnings(&stored.value),
+            auth_method: Some(to_pb(&stored)),
+        })
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeleteAuthMethodRequest>,
+    ) -> Result<pb::DeleteAuthMethodResponse, Error> {
+        let cause = Administrator::of(&request)?.cause(&request, self.0.now())?;
+        let request = request.into_inner();
+        let (method, etag) = target("name", &request.name, "etag", &request.etag)?;
+        last_administrator::keep(&self.0.store, &method).await?;
+        let deleted = self
+            .0
+            .store
+            .delete_auth_method(&method, etag, request.force, &cause);
+        deleted
+            .await
+            .map_err(|e| failure::of_write(e, &request.name, &request.etag))?;
+        Ok(pb::DeleteAuthMethodResponse {})
+    }
+}
+
+fn creation(
+    request: &pb::CreateAuthMethodRequest,
+    now: Timestamp,
+) -> Result<(ResourceId, Settings), Invalid> {
+    let mut faults = Violations::default();
+    let id = faults.check("auth_method_id", request.auth_method_id.parse());
+    let settings = match &request.auth_method {
+        None => Err(Invalid::field("auth_method", "is missing")),
+        Some(method) => kubernetes_settings(method, now),
+    };
+    match (id, faults.absorb(settings)) {
+        (Some(id), Some(settings)) => Ok((id, settings)),
+        _ => Err(faults.into_invalid()),
+    }
+}
+
+fn kubernetes_settings(method: &pb::AuthMethod, now: Timestamp) -> Result<Settings, Invalid> {
+    let settings = convert::settings(method, now).map_err(in_auth_method)?;
+    match settings.kind {
+        Kind::Kubernetes(_) => Ok(settings),
+        Kind::AccessKey => Err(Invalid::field(
+            "auth_method.type",
+            "access-key methods can't be created here; say kubernetes, with rules and public keys",
+        )),
+    }
+}
+
+/// Fields as the request has them; the mask stands beside the method.
+fn in_auth_method(invalid: Invalid) -> Invalid {
+    let mut faults = Violations::default();
+    for violation in invalid.violations() {
+        let field = match violation.field.as_str() {
+            "update_mask" => "update_mask".to_owned(),
+            field => format!("auth_method.{field}"),
+        };
+        faults.add(field, &violation.fault);
+    }
+    faults.into_invalid()
+}
+
+fn etag_of(method: &pb::AuthMethod) -> &str {
+    method.meta.as_ref().map_or("", |meta| &meta.etag)
+}
+
+fn target(
+    name_field: &str,
+    name: &str,
+    etag_field: &str,
+    etag: &str,
+) -> Result<(MethodRef, Etag), Invalid> {
+    let mut faults = Violations::default();
+    let method = faults.absorb(reference(name_field, name));
+    match (method, faults.check(etag_field, etag.parse())) {
+        (Some(method), Some(etag)) => Ok((method, etag)),
+        _ => Err(faults.into_invalid()),
+    }
+}
+
+/// `authMethods/{id}` or `authMethods/{access ID}`.
+fn reference(field: &str, name: &str) -> Result<MethodRef, Invalid> {
+    match ResourceId::of_auth_method(name) {
+        Ok(id) => Ok(MethodRef::Id(id)),
+        Err(ResourceIdError::LooksLikeAccessId) => {
+            let access_id = name.strip_prefix("authMethods/").unwrap_or_default();
+            access_id
+                .parse()
+                .map(MethodRef::AccessId)
+                .map_err(|fault: AccessIdError| Invalid::field(field, fault.to_string()))
+        }
+        Err(fault) => Err(Invalid::field(field, format!("`{}` {fault}", shown(name)))),
+    }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+fn to_pb(stored: &Stored<AuthMethod>) -> pb::AuthMethod {
+    pb::AuthMethod {
+        meta: Some(meta::to_pb(stored.value.uid, stored)),
+        ..convert::to_pb(&stored.value)
+    }
+}
+
+fn warnings(method: &AuthMethod) -> Vec<pb::Warning> {
+    let audiences = method.kubernetes().map(|kubernetes| &kubernetes.audiences);
+    if audiences != Some(&Audiences::ApiServer) {
+        return Vec::new();
+    }
+    vec![pb::Warning {
+        reason: "API_SERVER_AUDIENCE".to_owned(),
+        field: "auth_method.kubernetes.audiences".to_owned(),
+        message: "no audience is listed, so tokens for the API server itself are taken, which every pod has; \
+                  project a token for an audience of its own into the pods and list that audience here"
+            .to_owned(),
+    }]
+}

@@ -1,0 +1,106 @@
+//! AccessKeyAuthService: administrators and gateways log in here.
+
+use postern_core::access_id::AccessId;
+use postern_core::access_token::{AccessKey, AccessToken, Accessor};
+use postern_core::invalid::{Invalid, Violations};
+use postern_core::resource_id::GatewayName;
+use postern_proto::convert::time;
+use postern_proto::pb;
+use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthService;
+use postern_rpc::error::Error;
+use postern_rpc::request::RequestExt as _;
+use tonic::{Request, Response, Status};
+
+use crate::context::Context;
+use crate::failure;
+use crate::store::{KeyDenial, LogIn, LoggedIn};
+
+pub(crate) struct AccessKeyAuth(pub(crate) Context);
+
+#[tonic::async_trait]
+impl AccessKeyAuthService for AccessKeyAuth {
+    async fn authenticate_access_key(
+        &self,
+        request: Request<pb::AuthenticateAccessKeyRequest>,
+    ) -> Result<Response<pb::AuthenticateAccessKeyResponse>, Status> {
+        Ok(Response::new(self.authenticate(request).await?))
+    }
+}
+
+struct Credentials {
+    access_id: AccessId,
+    key: AccessKey,
+    narrow_to: Option<GatewayName>,
+}
+
+// === impl AccessKeyAuth ===
+
+impl AccessKeyAuth {
+    async fn authenticate(
+        &self,
+        request: Request<pb::AuthenticateAccessKeyRequest>,
+    ) -> Result<pb::AuthenticateAccessKeyResponse, Error> {
+        let caller = request.caller()?;
+        let credentials = parse(&request.into_inner())?;
+        let token = AccessToken::generate().map_err(failure::of_randomness)?;
+        let login = LogIn {
+            access_id: credentials.access_id,
+            key: credentials.key.hash(),
+            narrow_to: credentials.narrow_to,
+            token: token.hash(),
+            accessor: Accessor::generate().map_err(failure::of_randomness)?,
+            caller_ip: caller.ip,
+            user_agent: caller.user_agent.unwrap_or_default(),
+            request_id: caller.request_id.to_string(),
+            now: self.0.now(),
+        };
+        match self.0.store.log_in(&login).await? {
+            LoggedIn::Granted { expire_time } => Ok(pb::AuthenticateAccessKeyResponse {
+                access_token: token.expose().to_owned(),
+                accessor: login.accessor.to_string(),
+                expire_time: Some(time::timestamp(expire_time)),
+                expires_in: Some(time::duration(expire_time.duration_since(login.now))),
+            }),
+            LoggedIn::Refused(denial) => Err(refusal(denial)),
+        }
+    }
+}
+
+/// One refusal for whoever hasn't shown the right key; who has may know what else is wrong.
+fn refusal(denial: KeyDenial) -> Error {
+    match denial {
+        KeyDenial::GatewayUnknown => Error::invalid("gateway", "there is no gateway of that name"),
+        KeyDenial::NarrowingNotAllowed => {
+            Error::invalid("gateway", "only an administrator's token can be narrowed")
+        }
+        KeyDenial::AccessIdUnknown
+        | KeyDenial::AccessKeyWrong
+        | KeyDenial::MethodDisabled
+        | KeyDenial::AccessExpired
+        | KeyDenial::ClientIpNotBound => Error::LoginRefused,
+    }
+}
+
+fn parse(request: &pb::AuthenticateAccessKeyRequest) -> Result<Credentials, Invalid> {
+    let mut faults = Violations::default();
+    let access_id = faults.check("access_id", request.access_id.parse());
+    let key = faults.check("access_key", request.access_key.parse());
+    let narrow_to = (!request.gateway.is_empty()).then(|| gateway(&request.gateway));
+    let narrow_to = narrow_to.and_then(|gateway| faults.absorb(gateway));
+    let (Some(access_id), Some(key)) = (access_id, key) else {
+        return Err(faults.into_invalid());
+    };
+    faults.finish()?;
+    Ok(Credentials {
+        access_id,
+        key,
+        narrow_to,
+    })
+}
+
+/// The bare name or the full one.
+fn gateway(text: &str) -> Result<GatewayName, Invalid> {
+    let name = text.strip_prefix("gateways/").unwrap_or(text);
+    name.parse()
+        .map_err(|fault| Invalid::field("gateway", format!("{fault}")))
+}

@@ -1,0 +1,43 @@
+//! What a control plane is started with, and why it doesn't start.
+
+use std::fmt;
+use std::io::Write;
+
+use postern_core::clock::Clock;
+use postern_rpc::server;
+
+use crate::bootstrap::{Bootstrap, BootstrapError};
+use crate::store::DatabaseUrl;
+
+/// What a control plane is started with.
+pub struct Config {
+    /// Where it listens, with which certificate, and its limits.
+    pub server: server::Config,
+    /// Created if it is missing.
+    pub database_url: DatabaseUrl,
+    /// Needed by an empty database only; changes nothing that exists.
+    pub bootstrap: Option<Bootstrap>,
+    pub clock: Clock,
+    /// Gets every committed audit record, one JSON object a line. The process's standard
+    /// output, unless it is a test.
+    pub audit: Box<dyn Write + Send>,
+}
+
+/// Why a control plane doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error(transparent)]
+    Listen(#[from] server::BindError),
+    #[error("can't use the database")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,32 @@
+//! What every handler works with.
+
+use jiff::Timestamp;
+use postern_core::clock::Clock;
+use uuid::Uuid;
+
+use crate::store::{Intent, Store};
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) deployment: Uuid,
+}
+
+// === impl Context ===
+
+impl Context {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// What a request's `validate_only` asks of the store.
+pub(crate) fn intent(validate_only: bool) -> Intent {
+    if validate_only {
+        Intent::ValidateOnly
+    } else {
+        Intent::Write
+    }
+}

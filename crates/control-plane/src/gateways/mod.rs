@@ -1,0 +1,9 @@
+//! Gateways: their administration, and what they themselves ask for.
+
+mod admin;
+mod feed;
+mod sync;
+pub(crate) mod url;
+
+pub(crate) use admin::Gateways;
+pub(crate) use sync::GatewaySync;

@@ -1,0 +1,157 @@
+//! GatewaySyncService: what gateways themselves ask for.
+
+mod reported;
+
+use postern_core::access_id::AccessId;
+use postern_core::access_token::Accessor;
+use postern_core::invalid::Violations;
+use postern_proto::convert::{audit, time};
+use postern_proto::pb;
+use postern_proto::pb::gateway_sync_service_server::GatewaySyncService;
+use postern_proto::permissions::{self, Need};
+use postern_rpc::error::Error;
+use postern_rpc::request::RequestExt as _;
+use postern_rpc::request_id::RequestId;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::feed;
+use crate::context::Context;
+use crate::failure;
+use crate::identity::{CallingGateway, OnBehalf};
+use crate::store::{Exchange, Exchanged, Granted};
+
+pub(crate) struct GatewaySync {
+    pub(crate) context: Context,
+    /// Ends the streams.
+    pub(crate) shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl GatewaySyncService for GatewaySync {
+    type WatchStream = feed::Stream;
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let gateway = CallingGateway::of(&request)?;
+        // Revisions are opaque to gateways: one that isn't ours needs a snapshot.
+        let resume = request.into_inner().resume_revision.parse().ok();
+        let context = self.context.clone();
+        let stream = feed::stream(context, gateway, resume, self.shutdown.clone());
+        Ok(Response::new(stream))
+    }
+
+    async fn get_revision(
+        &self,
+        request: Request<pb::GetRevisionRequest>,
+    ) -> Result<Response<pb::GetRevisionResponse>, Status> {
+        Ok(Response::new(self.revision(&request).await?))
+    }
+
+    async fn exchange_assertion(
+        &self,
+        request: Request<pb::ExchangeAssertionRequest>,
+    ) -> Result<Response<pb::ExchangeAssertionResponse>, Status> {
+        Ok(Response::new(self.exchange(request).await?))
+    }
+
+    async fn authorize_administrator(
+        &self,
+        request: Request<pb::AuthorizeAdministratorRequest>,
+    ) -> Result<Response<pb::AuthorizeAdministratorResponse>, Status> {
+        Ok(Response::new(authorize(&request)?))
+    }
+
+    async fn report_events(
+        &self,
+        request: Request<pb::ReportEventsRequest>,
+    ) -> Result<Response<pb::ReportEventsResponse>, Status> {
+        Ok(Response::new(self.report(request).await?))
+    }
+}
+
+// === impl GatewaySync ===
+
+impl GatewaySync {
+    async fn revision(
+        &self,
+        request: &Request<pb::GetRevisionRequest>,
+    ) -> Result<pb::GetRevisionResponse, Error> {
+        CallingGateway::of(request)?;
+        let revision = self.context.store.current_revision().await?;
+        Ok(pb::GetRevisionResponse {
+            revision: revision.to_string(),
+        })
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<pb::ExchangeAssertionRequest>,
+    ) -> Result<pb::ExchangeAssertionResponse, Error> {
+        let exchange = self.presented(request)?;
+        match self.context.store.exchange(&exchange).await? {
+            Exchanged::Granted(granted) => Ok(response(&granted, exchange.now)),
+            Exchanged::Refused(_) => Err(Error::LoginRefused),
+        }
+    }
+
+    fn presented(&self, request: Request<pb::ExchangeAssertionRequest>) -> Result<Exchange, Error> {
+        let gateway = CallingGateway::of(&request)?;
+        let gateway_ip = request.caller()?.ip;
+        let request = request.into_inner();
+        let mut faults = Violations::default();
+        let access_id: Option<AccessId> = faults.check("access_id", request.access_id.parse());
+        let request_id = RequestId::parse(&request.request_id)
+            .ok_or("must be the request ID that the login's caller got");
+        let request_id = faults.check("request_id", request_id);
+        let (Some(access_id), Some(request_id)) = (access_id, request_id) else {
+            return Err(faults.into_invalid().into());
+        };
+        Ok(Exchange {
+            access_id,
+            assertion: request.assertion,
+            gateway: gateway.identity,
+            gateway_ip,
+            deployment: self.context.deployment,
+            accessor: Accessor::generate().map_err(failure::of_randomness)?,
+            request_id: request_id.to_string(),
+            now: self.context.now(),
+        })
+    }
+
+    async fn report(
+        &self,
+        request: Request<pb::ReportEventsRequest>,
+    ) -> Result<pb::ReportEventsResponse, Error> {
+        let gateway = CallingGateway::of(&request)?;
+        let events = reported::events(&gateway.identity.name, &request.into_inner())?;
+        self.context.store.report_events(&events).await?;
+        Ok(pb::ReportEventsResponse {})
+    }
+}
+
+fn response(granted: &Granted, now: jiff::Timestamp) -> pb::ExchangeAssertionResponse {
+    pb::ExchangeAssertionResponse {
+        accessor: granted.accessor.to_string(),
+        expire_time: Some(time::timestamp(granted.expire_time)),
+        expires_in: Some(time::duration(granted.expire_time.duration_since(now))),
+        sub_claims: audit::sub_claims(&granted.sub_claims),
+    }
+}
+
+/// Both credentials were checked on the way here; what is left is whether the method is one
+/// that narrowed administrators may call.
+fn authorize(
+    request: &Request<pb::AuthorizeAdministratorRequest>,
+) -> Result<pb::AuthorizeAdministratorResponse, Error> {
+    OnBehalf::of(request)?;
+    match permissions::need(&request.get_ref().method) {
+        Some(Need::NarrowedAdministrator) => Ok(pb::AuthorizeAdministratorResponse {}),
+        Some(_) => Err(Error::permission_denied(
+            "administrators don't call this method at a gateway",
+        )),
+        None => Err(Error::invalid("method", "is no method of this API")),
+    }
+}

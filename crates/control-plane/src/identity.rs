@@ -1,0 +1,111 @@
+//! Who is calling, as the authorizer proved it. Handlers ask for the kind that they need.
+
+use jiff::Timestamp;
+use postern_core::access_id::AccessId;
+use postern_core::access_token::{Accessor, TokenHash};
+use postern_rpc::error::Error;
+use postern_rpc::request::RequestExt as _;
+use postern_rpc::request_id::RequestId;
+use tonic::Request;
+
+use crate::store::{Cause, GatewayIdentity};
+
+/// Metadata key of the request ID that a gateway's own caller got. Believed from gateways only.
+const RELAYED_REQUEST_ID: &str = "postern-request-id";
+
+/// What the authorizer puts beside a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Identity {
+    Administrator(Administrator),
+    Gateway(CallingGateway),
+    OnBehalf(OnBehalf),
+}
+
+/// An administrator whose token isn't narrowed, or who stands behind a gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Administrator {
+    pub(crate) access_id: AccessId,
+    pub(crate) accessor: Accessor,
+}
+
+/// A gateway with its own credential.
+#[derive(Debug, Clone)]
+pub(crate) struct CallingGateway {
+    pub(crate) identity: GatewayIdentity,
+    /// Of the token that it called with, to see later whether that still stands.
+    pub(crate) token: TokenHash,
+}
+
+/// A gateway that calls for an administrator whose token is narrowed to it.
+#[derive(Debug, Clone)]
+pub(crate) struct OnBehalf {
+    pub(crate) gateway: CallingGateway,
+    pub(crate) administrator: Administrator,
+}
+
+// === impl Administrator ===
+
+impl Administrator {
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
+        match request.identity()? {
+            Identity::Administrator(administrator) => Ok(administrator),
+            Identity::Gateway(_) | Identity::OnBehalf(_) => Err(unexpected()),
+        }
+    }
+
+    /// What an audit record says about a write of this request.
+    pub(crate) fn cause<T>(&self, request: &Request<T>, now: Timestamp) -> Result<Cause, Error> {
+        let caller = request.caller()?;
+        Ok(Cause {
+            now,
+            request_id: caller.request_id.to_string(),
+            access_id: self.access_id.to_string(),
+            accessor: self.accessor.to_string(),
+            gateway: String::new(),
+            caller_ip: caller.ip,
+            user_agent: caller.user_agent.unwrap_or_default(),
+        })
+    }
+}
+
+// === impl CallingGateway ===
+
+impl CallingGateway {
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
+        match request.identity()? {
+            Identity::Gateway(gateway) => Ok(gateway),
+            Identity::Administrator(_) | Identity::OnBehalf(_) => Err(unexpected()),
+        }
+    }
+}
+
+// === impl OnBehalf ===
+
+impl OnBehalf {
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
+        match request.identity()? {
+            Identity::OnBehalf(on_behalf) => Ok(on_behalf),
+            Identity::Administrator(_) | Identity::Gateway(_) => Err(unexpected()),
+        }
+    }
+
+    /// Names both, under the request ID that the gateway's caller got.
+    pub(crate) fn cause<T>(&self, request: &Request<T>, now: Timestamp) -> Result<Cause, Error> {
+        let mut cause = self.administrator.cause(request, now)?;
+        cause.gateway = self.gateway.identity.name.to_string();
+        if let Some(id) = relayed_request_id(request) {
+            cause.request_id = id.to_string();
+        }
+        Ok(cause)
+    }
+}
+
+fn relayed_request_id<T>(request: &Request<T>) -> Option<RequestId> {
+    let value = request.metadata().get(RELAYED_REQUEST_ID)?;
+    RequestId::parse(value.to_str().ok()?)
+}
+
+/// The table of permissions and a handler disagree: that must not pass.
+fn unexpected() -> Error {
+    Error::internal("the request's identity is of another kind than its method needs")
+}

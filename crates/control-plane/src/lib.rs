@@ -1,0 +1,164 @@
+//! The control plane: what administrators set, and what gateways and logins need of it.
+//!
+//! A server is started by [`bind`], then [`Bound::serve`]. A handler reads as four verbs:
+//! parse, authorize (done by the layer, it yields an identity), one call of the store, convert.
+#![forbid(unsafe_code)]
+
+mod audit;
+mod auth_methods;
+mod authenticate;
+mod authorizer;
+pub mod bootstrap;
+pub mod config;
+mod context;
+mod failure;
+mod gateways;
+mod identity;
+mod meta;
+mod page;
+mod sealed_configs;
+mod server_info;
+mod store;
+mod sweep;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use axum::Router;
+use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthServiceServer;
+use postern_proto::pb::audit_service_server::AuditServiceServer;
+use postern_proto::pb::auth_method_service_server::AuthMethodServiceServer;
+use postern_proto::pb::gateway_service_server::GatewayServiceServer;
+use postern_proto::pb::gateway_sync_service_server::GatewaySyncServiceServer;
+use postern_proto::pb::sealed_k8s_auth_config_service_server::SealedK8sAuthConfigServiceServer;
+use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
+use postern_proto::permissions::Server;
+use postern_rpc::http::Readiness;
+use postern_rpc::server::{self, App, ServeError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use uuid::Uuid;
+
+pub use config::{BindError, Config};
+pub use store::{DatabaseUrl, DatabaseUrlError};
+
+use context::Context;
+use store::Store;
+
+/// Enough for an access ID, a key and a gateway's name, from whoever comes along.
+const MAX_LOGIN_BYTES: usize = 16 * 1024;
+
+/// A control plane that has its port, its certificate and its database, and doesn't serve yet.
+pub struct Bound {
+    server: server::Bound,
+    context: Context,
+    readiness: Readiness,
+}
+
+/// Takes the port, brings the database's schema up to date and makes a first start if there
+/// is one to make: everything that can fail at start fails here.
+///
+/// # Errors
+/// The address or the certificate can't be used, the database can't, or it is empty and there
+/// is no bootstrap file.
+pub async fn bind(config: Config) -> Result<Bound, BindError> {
+    let server = server::bind(config.server).await?;
+    let sink = audit::sink(config.audit);
+    let store = Store::connect(&config.database_url, sink)
+        .await
+        .map_err(|error| BindError::Database(error.into()))?;
+    let now = config.clock.now();
+    let deployment = bootstrap::deployment(&store, config.bootstrap.as_ref(), now).await?;
+    Ok(Bound {
+        server,
+        context: Context {
+            store,
+            clock: config.clock,
+            deployment,
+        },
+        readiness: Readiness::new(),
+    })
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// With the port that was taken.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// The deployment that the database holds.
+    pub fn deployment_id(&self) -> Uuid {
+        self.context.deployment
+    }
+
+    /// Component `database`. Of use while the server serves.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Serves until `shutdown`; open calls get the grace time of the server's configuration.
+    ///
+    /// # Errors
+    /// The server couldn't start.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let Self {
+            server,
+            context,
+            readiness,
+        } = self;
+        let database = readiness.component("database");
+        let background = TaskTracker::new();
+        // Beside `shutdown`: it also ends when the server fails.
+        let stop = shutdown.child_token();
+        background.spawn(sweep::watch_database(
+            context.clone(),
+            database,
+            stop.clone(),
+        ));
+        background.spawn(sweep::sweep(context.clone(), stop.clone()));
+        let app = App {
+            server: Server::ControlPlane,
+            grpc: services(&context, &stop),
+            http: Router::new(),
+            authorizer: authorizer::Sessions::new(context.store.clone(), context.clock.clone()),
+            readiness,
+        };
+        let result = server.serve(app, shutdown).await;
+        stop.cancel();
+        background.close();
+        background.wait().await;
+        result
+    }
+}
+
+fn services(context: &Context, shutdown: &CancellationToken) -> Routes {
+    let login = AccessKeyAuthServiceServer::new(authenticate::AccessKeyAuth(context.clone()))
+        .max_decoding_message_size(MAX_LOGIN_BYTES);
+    let sync = gateways::GatewaySync {
+        context: context.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let configs = sealed_configs::SealedConfigs(context.clone());
+    Routes::new(ServerInfoServiceServer::new(server_info::ServerInfo))
+        .add_service(login)
+        .add_service(AuthMethodServiceServer::new(auth_methods::AuthMethods(
+            context.clone(),
+        )))
+        .add_service(GatewayServiceServer::new(gateways::Gateways(
+            context.clone(),
+        )))
+        .add_service(GatewaySyncServiceServer::new(sync))
+        .add_service(SealedK8sAuthConfigServiceServer::new(configs))
+        .add_service(AuditServiceServer::new(audit::Audit(context.clone())))
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound")
+            .field("addr", &self.addr())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,37 @@
+//! What the store promises, held against both engines: each case runs on a PostgreSQL database and
+//! on an SQLite file of its own.
+
+mod audit;
+mod auth_methods;
+mod bed;
+mod connecting;
+mod exchange;
+mod feed;
+mod fixtures;
+mod gateways;
+mod k8s_auth_configs;
+mod races;
+mod tokens;
+mod unreadable;
+
+/// A test for each engine out of each `async fn case(bed: Bed)`.
+macro_rules! on_both_engines {
+    ($($case:ident,)+) => {
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                if let Some(bed) = crate::store::contract::bed::Bed::postgres().await {
+                    super::$case(bed).await;
+                }
+            })+
+        }
+
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(crate::store::contract::bed::Bed::sqlite().await).await;
+            })+
+        }
+    };
+}
+use on_both_engines;

@@ -1,0 +1,230 @@
+//! Methods, gateways, configs and assertions.
+
+use jiff::{SignedDuration, Timestamp};
+use postern_core::access_id::{AccessId, AccessType};
+use postern_core::access_token::{AccessToken, Accessor};
+use postern_core::assertion::{self, Terms};
+use postern_core::auth_method::{
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
+};
+use postern_core::facts::Facts;
+use postern_core::k8s_auth_config::{Issuers, TokenExp};
+use postern_core::key::{SigningAlgorithm, SigningKey};
+use postern_core::policy;
+use postern_core::rule::{Rule, RuleSpec};
+use postern_core::sealed_config::{ConfigView, SealedConfig};
+use uuid::Uuid;
+
+use crate::store::{Cause, Exchange, Gateway, GatewayIdentity};
+
+pub(super) const DEPLOYMENT: Uuid = Uuid::from_u128(0xd);
+
+pub(super) fn noon() -> Timestamp {
+    "2026-11-23T12:00:00Z".parse().unwrap()
+}
+
+pub(super) fn later(seconds: i64) -> Timestamp {
+    noon() + SignedDuration::from_secs(seconds)
+}
+
+pub(super) fn cause(request_id: &str) -> Cause {
+    Cause {
+        now: noon(),
+        request_id: request_id.to_owned(),
+        access_id: "p-abcdefghijal".to_owned(),
+        accessor: String::new(),
+        gateway: String::new(),
+        caller_ip: Some("10.1.1.1".parse().unwrap()),
+        user_agent: "test".to_owned(),
+    }
+}
+
+pub(super) fn key() -> SigningKey {
+    SigningKey::generate(SigningAlgorithm::Es256).unwrap()
+}
+
+/// The tutorial's, with everything set that can be.
+pub(super) fn method(id: &str) -> (AuthMethod, SigningKey) {
+    let key = key();
+    let method = AuthMethod {
+        id: id.parse().unwrap(),
+        uid: Uuid::now_v7(),
+        access_id: AccessId::generate(AccessType::Kubernetes).unwrap(),
+        settings: Settings {
+            description: "of the tutorial".to_owned(),
+            access_expires: Some(later(86_400)),
+            token_ttl: TokenTtl::parse(600, 0).unwrap(),
+            disabled: false,
+            bound_ips: vec!["10.0.0.0/8".parse().unwrap()],
+            gw_bound_ips: vec!["192.0.2.1".parse().unwrap()],
+            kind: Kind::Kubernetes(Kubernetes {
+                audiences: Audiences::Listed(vec!["vault".to_owned()]),
+                allow_legacy_tokens: false,
+                rules: vec![rule("my-namespace-a")],
+                public_keys: vec![method_key(&key)],
+            }),
+        },
+    };
+    (method, key)
+}
+
+pub(super) fn method_key(key: &SigningKey) -> MethodKey {
+    MethodKey {
+        key: key.public().clone(),
+        create_time: noon(),
+    }
+}
+
+pub(super) fn rule(namespace: &str) -> Rule {
+    Rule::parse(RuleSpec {
+        namespaces: vec![namespace.to_owned()],
+        pods: vec!["mypod1".to_owned(), "mypod2".to_owned()],
+        ..RuleSpec::default()
+    })
+    .unwrap()
+}
+
+pub(super) fn kubernetes(settings: &mut Settings) -> &mut Kubernetes {
+    match &mut settings.kind {
+        Kind::Kubernetes(kubernetes) => kubernetes,
+        Kind::AccessKey => panic!("a Kubernetes method"),
+    }
+}
+
+pub(super) fn administrator(id: &str) -> AuthMethod {
+    let (mut method, _) = method(id);
+    method.access_id = AccessId::generate(AccessType::AccessKey).unwrap();
+    method.settings.kind = Kind::AccessKey;
+    method
+}
+
+pub(super) fn gateway(name: &str) -> Gateway {
+    Gateway {
+        name: name.parse().unwrap(),
+        uid: Uuid::now_v7(),
+        url: format!("https://{name}.example:8000"),
+        description: "of the tutorial".to_owned(),
+        access_id: AccessId::generate(AccessType::AccessKey).unwrap(),
+    }
+}
+
+pub(super) fn identity(gateway: &Gateway) -> GatewayIdentity {
+    GatewayIdentity {
+        name: gateway.name.clone(),
+        uid: gateway.uid,
+    }
+}
+
+pub(super) fn config(gateway: &Gateway, id: &str, method: &AuthMethod) -> SealedConfig {
+    let key = method
+        .kubernetes()
+        .and_then(|k| k.key_ids().next())
+        .unwrap();
+    SealedConfig {
+        view: ConfigView {
+            name: format!("{}/k8sAuthConfigs/{id}", gateway.name.full())
+                .parse()
+                .unwrap(),
+            uid: Uuid::now_v7(),
+            generation: 1,
+            access_id: method.access_id.clone(),
+            k8s_host: "https://cluster.example:8443".parse().unwrap(),
+            k8s_ca_cert: "a PEM".to_owned(),
+            issuers: Issuers::Listed(vec!["https://kubernetes.default.svc".to_owned()]),
+            disabled: false,
+            token_exp: TokenExp::parse(120, 0).unwrap(),
+            signing_key_id: key.to_string(),
+            seal_key_id: "k1".to_owned(),
+            reviewer_credential_expire_time: Some(later(3600)),
+        },
+        sealed: vec![1, 2, 0, 255],
+    }
+}
+
+/// The tutorial's first pod.
+pub(super) fn facts() -> Facts {
+    Facts {
+        namespace: "my-namespace-a".to_owned(),
+        service_account_name: "default".to_owned(),
+        service_account_uid: "5b7b1a3e-0000-4000-8000-000000000001".to_owned(),
+        pod_name: Some("mypod1".to_owned()),
+        pod_uid: Some("5b7b1a3e-0000-4000-8000-000000000002".to_owned()),
+        node_name: None,
+        credential_id: Some("JTI=5b7b1a3e-0000-4000-8000-000000000003".to_owned()),
+        client_ip: Some("10.2.3.4".parse().unwrap()),
+        aud: vec!["vault".to_owned()],
+        legacy: false,
+        issue_time: Some(noon()),
+        expire_time: None,
+    }
+}
+
+/// What a gateway signs for a pod, and how it presents it.
+pub(super) struct Login<'b> {
+    pub(super) method: &'b AuthMethod,
+    pub(super) key: &'b SigningKey,
+    pub(super) gateway: &'b Gateway,
+    pub(super) config_uid: Uuid,
+    pub(super) token: AccessToken,
+    pub(super) jti: Uuid,
+    pub(super) facts: Facts,
+}
+
+impl<'b> Login<'b> {
+    pub(super) fn new(
+        method: &'b AuthMethod,
+        key: &'b SigningKey,
+        gateway: &'b Gateway,
+        config: &SealedConfig,
+    ) -> Self {
+        Self {
+            method,
+            key,
+            gateway,
+            config_uid: config.view.uid,
+            token: AccessToken::generate().unwrap(),
+            jti: Uuid::new_v4(),
+            facts: facts(),
+        }
+    }
+
+    pub(super) fn assertion(&self) -> String {
+        // A gateway's own rules let in whatever it says: those of the database decide.
+        let mut lenient = self.method.clone();
+        let kubernetes = kubernetes(&mut lenient.settings);
+        kubernetes.rules = vec![
+            Rule::parse(RuleSpec {
+                any_namespace: true,
+                allow_any: true,
+                ..RuleSpec::default()
+            })
+            .unwrap(),
+        ];
+        let admission = policy::admit(&lenient, Some("10.2.3.4".parse().unwrap()), noon()).unwrap();
+        let grant = policy::decide(admission, self.facts.clone(), noon()).unwrap();
+        let terms = Terms {
+            token: self.token.hash(),
+            config_uid: self.config_uid,
+            gateway: self.gateway.name.clone(),
+            instance: "replica-1".to_owned(),
+            deployment: DEPLOYMENT,
+            now: noon(),
+            life: TokenExp::parse(60, 0).unwrap(),
+            jti: self.jti,
+        };
+        assertion::sign(&grant, &terms, self.key).unwrap()
+    }
+
+    pub(super) fn request(&self, request_id: &str) -> Exchange {
+        Exchange {
+            access_id: self.method.access_id.clone(),
+            assertion: self.assertion(),
+            gateway: identity(self.gateway),
+            gateway_ip: Some("192.0.2.1".parse().unwrap()),
+            deployment: DEPLOYMENT,
+            accessor: Accessor::generate().unwrap(),
+            request_id: request_id.to_owned(),
+            now: noon(),
+        }
+    }
+}

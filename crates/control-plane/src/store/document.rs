@@ -1,0 +1,119 @@
+//! Resources as JSON for audit records, without anything secret.
+
+use jiff::Timestamp;
+use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes};
+use postern_core::ip::IpBlock;
+use postern_core::k8s_auth_config::Issuers;
+use postern_core::rule::{Rule, RuleSpec};
+use postern_core::sealed_config::ConfigView;
+use serde::Serialize;
+
+use super::Gateway;
+
+#[derive(Serialize)]
+struct MethodDocument<'m> {
+    access_id: &'m str,
+    description: &'m str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_expire_time: Option<Timestamp>,
+    token_ttl_seconds: u64,
+    disabled: bool,
+    bound_ips: Vec<String>,
+    gw_bound_ips: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes: Option<KubernetesDocument<'m>>,
+}
+
+#[derive(Serialize)]
+struct KubernetesDocument<'m> {
+    audiences: &'m [String],
+    allow_any_audience: bool,
+    allow_legacy_tokens: bool,
+    rules: Vec<&'m RuleSpec>,
+    public_key_ids: Vec<&'m str>,
+}
+
+#[derive(Serialize)]
+struct ConfigDocument<'c> {
+    uid: uuid::Uuid,
+    generation: i64,
+    access_id: &'c str,
+    k8s_host: String,
+    k8s_ca_cert: &'c str,
+    k8s_issuers: &'c [String],
+    disable_issuer_validation: bool,
+    disabled: bool,
+    token_exp_seconds: u64,
+    signing_key_id: &'c str,
+    seal_key_id: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reviewer_credential_expire_time: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct GatewayDocument<'g> {
+    access_id: &'g str,
+    url: &'g str,
+    description: &'g str,
+}
+
+/// An auth method.
+pub(super) fn method(method: &AuthMethod) -> Option<String> {
+    let settings = &method.settings;
+    text(&MethodDocument {
+        access_id: method.access_id.as_str(),
+        description: &settings.description,
+        access_expire_time: settings.access_expires,
+        token_ttl_seconds: settings.token_ttl.get().as_secs(),
+        disabled: settings.disabled,
+        bound_ips: blocks(&settings.bound_ips),
+        gw_bound_ips: blocks(&settings.gw_bound_ips),
+        kubernetes: method.kubernetes().map(kubernetes),
+    })
+}
+
+fn kubernetes(kubernetes: &Kubernetes) -> KubernetesDocument<'_> {
+    KubernetesDocument {
+        audiences: kubernetes.audiences.listed(),
+        allow_any_audience: kubernetes.audiences == Audiences::Any,
+        allow_legacy_tokens: kubernetes.allow_legacy_tokens,
+        rules: kubernetes.rules.iter().map(Rule::spec).collect(),
+        public_key_ids: kubernetes.key_ids().map(|id| id.as_str()).collect(),
+    }
+}
+
+/// A K8s auth config's clear copy.
+pub(super) fn config(view: &ConfigView) -> Option<String> {
+    text(&ConfigDocument {
+        uid: view.uid,
+        generation: view.generation,
+        access_id: view.access_id.as_str(),
+        k8s_host: view.k8s_host.to_string(),
+        k8s_ca_cert: &view.k8s_ca_cert,
+        k8s_issuers: view.issuers.listed(),
+        disable_issuer_validation: view.issuers == Issuers::NotValidated,
+        disabled: view.disabled,
+        token_exp_seconds: view.token_exp.get().as_secs(),
+        signing_key_id: &view.signing_key_id,
+        seal_key_id: &view.seal_key_id,
+        reviewer_credential_expire_time: view.reviewer_credential_expire_time,
+    })
+}
+
+/// A gateway.
+pub(super) fn gateway(gateway: &Gateway) -> Option<String> {
+    text(&GatewayDocument {
+        access_id: gateway.access_id.as_str(),
+        url: &gateway.url,
+        description: &gateway.description,
+    })
+}
+
+fn blocks(blocks: &[IpBlock]) -> Vec<String> {
+    blocks.iter().map(ToString::to_string).collect()
+}
+
+/// Strings, numbers and lists always have a JSON text.
+fn text(document: &impl Serialize) -> Option<String> {
+    serde_json::to_string(document).ok()
+}

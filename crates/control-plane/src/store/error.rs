@@ -1,0 +1,121 @@
+//! What can go wrong between us and a database.
+
+use postern_core::invalid::Invalid;
+use sqlx::error::DatabaseError;
+use sqlx::migrate::MigrateError;
+
+/// A database that didn't do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// Unreachable, starting, stopping, overloaded or out of space. Nothing was kept, or it isn't
+    /// known whether it was: the same call can be made again.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// A row that isn't a valid value.
+    #[error(transparent)]
+    Inconsistent(#[from] Inconsistent),
+    /// A statement that the database refused: a fault of ours.
+    #[error("the database refused a statement")]
+    Driver(#[source] sqlx::Error),
+    /// The schema couldn't be brought up to date, or is newer than this program.
+    #[error("the database's schema can't be used")]
+    Migration(#[from] MigrateError),
+    /// The SQLite file couldn't be made.
+    #[error("the database's file can't be used")]
+    Setup(#[source] std::io::Error),
+}
+
+/// A row that isn't a valid value: edited by hand, or written by a newer version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the row `{key}` of table `{table}` has no valid `{column}`")]
+pub(crate) struct Inconsistent {
+    /// Where it stands.
+    pub(crate) table: &'static str,
+    /// What is wrong.
+    pub(crate) column: &'static str,
+    /// Which row.
+    pub(crate) key: String,
+}
+
+/// A write that didn't happen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// What was to be changed, or what the new one belongs to, doesn't exist.
+    #[error("not found")]
+    NotFound,
+    /// The name or the UID is taken.
+    #[error("exists already")]
+    Exists,
+    /// Written by somebody else since it was read.
+    #[error("was changed meanwhile")]
+    Stale {
+        /// Its revision now.
+        current: i64,
+    },
+    /// Needed by these K8s auth configs, full names, 20 at most.
+    #[error("is used by {}", .0.join(", "))]
+    InUse(Vec<String>),
+    /// Doesn't fit what is stored.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The database's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+// === impl StoreError ===
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let temporary = match &error {
+            sqlx::Error::Database(e) => is_temporary(e.as_ref()),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::BeginFailed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        if temporary {
+            Self::Unavailable(error)
+        } else {
+            Self::Driver(error)
+        }
+    }
+}
+
+/// By PostgreSQL's SQLSTATE (five characters) or SQLite's extended result code (decimal).
+fn is_temporary(error: &dyn DatabaseError) -> bool {
+    let Some(code) = error.code() else {
+        return false;
+    };
+    if code.len() == 5 {
+        // Connection, credentials, database's name, rollback by a conflict, resources, operator,
+        // system; a standby that can't be written to; a lock not had in time.
+        return ["08", "28", "3D", "40", "53", "57", "58"].contains(&&code[..2])
+            || ["25006", "55P03"].contains(&&*code);
+    }
+    // PERM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN: the low byte is the primary code.
+    let primary = code.parse::<u32>().map(|code| code & 0xff);
+    matches!(primary, Ok(3 | 5 | 6 | 8 | 10 | 13 | 14))
+}
+
+// === impl WriteError ===
+
+impl From<sqlx::Error> for WriteError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            // Names are looked up first: this is whoever came second in the same moment.
+            sqlx::Error::Database(e) if e.is_unique_violation() => Self::Exists,
+            _ => Self::Store(error.into()),
+        }
+    }
+}
+
+impl From<Inconsistent> for WriteError {
+    fn from(error: Inconsistent) -> Self {
+        Self::Store(error.into())
+    }
+}

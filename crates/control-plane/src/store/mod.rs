@@ -1,0 +1,309 @@
+//! The database: PostgreSQL, or SQLite for one node.
+//!
+//! One function is one transaction, and a write takes its audit record along. The SQL stands once,
+//! in `sql/`, in the subset that both engines share; what differs between them stands in
+//! `postgres.rs` and `sqlite.rs`. Nothing outside sees a connection.
+
+#![expect(
+    clippy::duplicate_mod,
+    reason = "sql/ is compiled once for each engine, against its native driver"
+)]
+
+mod document;
+mod error;
+mod exchange;
+mod hooks;
+mod postgres;
+mod rows;
+mod sqlite;
+mod time;
+mod types;
+mod url;
+
+#[cfg(test)]
+mod contract;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use postern_core::access_token::TokenHash;
+use postern_core::audit::Event;
+use postern_core::auth_method::{AuthMethod, Settings};
+use postern_core::invalid::Invalid;
+use postern_core::meta::Stored;
+use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
+use postern_core::sealed_config::SealedConfig;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub(crate) use error::{Inconsistent, StoreError, WriteError};
+pub(crate) use types::{
+    AuditSink, Cause, Change, Changes, Etag, EventCursor, Exchange, Exchanged, FirstStart, Gateway,
+    GatewayIdentity, Granted, Intent, KeyDenial, LogIn, LoggedIn, MethodRef, Page, Session,
+    Snapshot,
+};
+pub use url::{DatabaseUrl, DatabaseUrlError};
+
+/// The one way to the database. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Store(Engine);
+
+#[derive(Clone)]
+enum Engine {
+    Postgres(Arc<postgres::Postgres>),
+    Sqlite(Arc<sqlite::Sqlite>),
+}
+
+macro_rules! on_engine {
+    ($self:ident.$function:ident($($argument:expr),*)) => {
+        match &$self.0 {
+            Engine::Postgres(engine) => engine.$function($($argument),*).await,
+            Engine::Sqlite(engine) => engine.$function($($argument),*).await,
+        }
+    };
+}
+
+type Read<T> = Result<T, StoreError>;
+type Write<T> = Result<T, WriteError>;
+
+impl Store {
+    /// Connects, waiting some seconds for a server that isn't up yet, and brings the schema up to
+    /// date. `sink` gets every new audit record.
+    pub(crate) async fn connect(url: &DatabaseUrl, sink: AuditSink) -> Read<Self> {
+        Ok(Self(match &url.0 {
+            url::Target::Postgres(options) => {
+                Engine::Postgres(postgres::connect(options, sink).await?)
+            }
+            url::Target::Sqlite(path) => Engine::Sqlite(sqlite::connect(path, sink).await?),
+        }))
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn ping(&self) -> Read<()> {
+        on_engine!(self.ping())
+    }
+
+    /// The highest revision that this process knows of. Changes within a second of another
+    /// process's write.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<i64> {
+        match &self.0 {
+            Engine::Postgres(engine) => engine.subscribe(),
+            Engine::Sqlite(engine) => engine.subscribe(),
+        }
+    }
+
+    /// `None` for a database that was never started with a bootstrap file.
+    pub(crate) async fn deployment_id(&self) -> Read<Option<Uuid>> {
+        on_engine!(self.deployment_id())
+    }
+
+    /// Fills an empty database; changes nothing in one that isn't. The deployment's ID as stored.
+    pub(crate) async fn bootstrap(&self, start: &FirstStart, cause: &Cause) -> Write<Uuid> {
+        on_engine!(self.bootstrap(start, cause))
+    }
+
+    /// `key` is the first one of an access-key method.
+    pub(crate) async fn create_auth_method(
+        &self,
+        method: &AuthMethod,
+        key: Option<&TokenHash>,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<AuthMethod>> {
+        on_engine!(self.create_auth_method(method, key, intent, cause))
+    }
+
+    pub(crate) async fn get_auth_method(
+        &self,
+        method: &MethodRef,
+    ) -> Read<Option<Stored<AuthMethod>>> {
+        on_engine!(self.get_auth_method(method))
+    }
+
+    /// By ID.
+    pub(crate) async fn list_auth_methods(
+        &self,
+        after: Option<&ResourceId>,
+        limit: u32,
+    ) -> Read<Page<Stored<AuthMethod>>> {
+        on_engine!(self.list_auth_methods(after, limit))
+    }
+
+    /// `edit` runs inside the transaction on the row as it is, so that an update of some fields
+    /// under `*` loses nobody's write to the others.
+    pub(crate) async fn update_auth_method<F>(
+        &self,
+        method: &MethodRef,
+        etag: Etag,
+        edit: F,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<AuthMethod>>
+    where
+        F: FnOnce(&AuthMethod) -> Result<Settings, Invalid> + Send,
+    {
+        on_engine!(self.update_auth_method(method, etag, edit, intent, cause))
+    }
+
+    /// With its keys; with `force` the configs that name it too.
+    pub(crate) async fn delete_auth_method(
+        &self,
+        method: &MethodRef,
+        etag: Etag,
+        force: bool,
+        cause: &Cause,
+    ) -> Write<()> {
+        on_engine!(self.delete_auth_method(method, etag, force, cause))
+    }
+
+    pub(crate) async fn create_gateway(
+        &self,
+        gateway: &Gateway,
+        key: &TokenHash,
+        cause: &Cause,
+    ) -> Write<Stored<Gateway>> {
+        on_engine!(self.create_gateway(gateway, key, cause))
+    }
+
+    pub(crate) async fn get_gateway(&self, name: &GatewayName) -> Read<Option<Stored<Gateway>>> {
+        on_engine!(self.get_gateway(name))
+    }
+
+    /// By name.
+    pub(crate) async fn list_gateways(
+        &self,
+        after: Option<&GatewayName>,
+        limit: u32,
+    ) -> Read<Page<Stored<Gateway>>> {
+        on_engine!(self.list_gateways(after, limit))
+    }
+
+    /// With its credential; with `force` its configs too.
+    pub(crate) async fn delete_gateway(
+        &self,
+        name: &GatewayName,
+        etag: Etag,
+        force: bool,
+        cause: &Cause,
+    ) -> Write<()> {
+        on_engine!(self.delete_gateway(name, etag, force, cause))
+    }
+
+    /// Takes generation 1 under a UID that was never used, for a Kubernetes method and with one of
+    /// its keys.
+    pub(crate) async fn create_config(
+        &self,
+        config: &SealedConfig,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<SealedConfig>> {
+        on_engine!(self.create_config(config, intent, cause))
+    }
+
+    pub(crate) async fn get_config(&self, name: &ConfigName) -> Read<Option<Stored<SealedConfig>>> {
+        on_engine!(self.get_config(name))
+    }
+
+    /// By name; of all gateways where none is given.
+    pub(crate) async fn list_configs(
+        &self,
+        gateway: Option<&GatewayName>,
+        after: Option<&ConfigName>,
+        limit: u32,
+    ) -> Read<Page<Stored<SealedConfig>>> {
+        on_engine!(self.list_configs(gateway, after, limit))
+    }
+
+    /// Replaces the config whole. Stale also where the generation isn't the next one.
+    pub(crate) async fn update_config(
+        &self,
+        config: &SealedConfig,
+        etag: Etag,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<SealedConfig>> {
+        on_engine!(self.update_config(config, etag, intent, cause))
+    }
+
+    pub(crate) async fn delete_config(
+        &self,
+        name: &ConfigName,
+        etag: Etag,
+        cause: &Cause,
+    ) -> Write<()> {
+        on_engine!(self.delete_config(name, etag, cause))
+    }
+
+    /// An access key for a token of an administrator (as long as the method says, 5 minutes where
+    /// narrowed) or a gateway (an hour).
+    pub(crate) async fn log_in(&self, login: &LogIn) -> Read<LoggedIn> {
+        on_engine!(self.log_in(login))
+    }
+
+    /// Whom a token stands for; `None` when it isn't good, for whatever reason.
+    pub(crate) async fn session(&self, token: &TokenHash, now: Timestamp) -> Read<Option<Session>> {
+        on_engine!(self.session(token, now))
+    }
+
+    /// An assertion for a token. After [`StoreError::Unavailable`] it can be asked for again with
+    /// the same bytes: it is granted once, and the first answer repeated.
+    pub(crate) async fn exchange(&self, request: &Exchange) -> Read<Exchanged> {
+        on_engine!(self.exchange(request))
+    }
+
+    /// That of the last committed write.
+    pub(crate) async fn current_revision(&self) -> Read<i64> {
+        on_engine!(self.current_revision())
+    }
+
+    /// The gateway's configs and the methods that they name.
+    pub(crate) async fn snapshot(&self, gateway: &GatewayIdentity) -> Read<Snapshot> {
+        on_engine!(self.snapshot(gateway))
+    }
+
+    /// What concerns the gateway after that revision.
+    pub(crate) async fn changes_since(
+        &self,
+        gateway: &GatewayIdentity,
+        after: i64,
+    ) -> Read<Changes> {
+        on_engine!(self.changes_since(gateway, after))
+    }
+
+    /// Gateways' records; those whose ID is there already are dropped.
+    pub(crate) async fn report_events(&self, events: &[Event]) -> Read<()> {
+        on_engine!(self.report_events(events))
+    }
+
+    /// Newest first.
+    pub(crate) async fn list_events(
+        &self,
+        request_id: Option<&str>,
+        before: Option<&EventCursor>,
+        limit: u32,
+    ) -> Read<Page<Event>> {
+        on_engine!(self.list_events(request_id, before, limit))
+    }
+
+    /// Removes what has expired, in small transactions. How many rows.
+    pub(crate) async fn sweep(&self, now: Timestamp) -> Read<u64> {
+        on_engine!(self.sweep(now))
+    }
+
+    /// Forgets all but the last `keep` revisions' changes. How many rows.
+    pub(crate) async fn prune_changes(&self, keep: i64) -> Read<u64> {
+        on_engine!(self.prune_changes(keep))
+    }
+}
+
+/// What tests do to a database behind the store's back.
+#[cfg(test)]
+impl Store {
+    async fn raw(&self, statement: &'static str) {
+        on_engine!(self.raw(statement));
+    }
+
+    async fn scalar(&self, statement: &'static str) -> i64 {
+        on_engine!(self.scalar(statement))
+    }
+}

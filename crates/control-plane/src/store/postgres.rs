@@ -1,0 +1,110 @@
+//! What is PostgreSQL's own.
+
+#[path = "sql/mod.rs"]
+mod sql;
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
+
+use super::hooks::Hooks;
+use super::{AuditSink, StoreError};
+
+pub(super) use sql::Engine as Postgres;
+
+type Db = sqlx::Postgres;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/postgres");
+
+/// The advisory lock that stands between writers of configuration and logins. Logins share it from
+/// before they read rules until they commit, a writer takes it whole right before its own commit:
+/// no login that read the old rules is open when the writer is answered. A lock on the rules' rows
+/// would do the same, but each login would write to them, and a stream of logins starve the writer.
+/// Each statement sees what was committed before it began, so that the lock comes in one of its own.
+const BEGIN_LOGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock_shared(7306086897)";
+const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Also wakes the other processes, once the commit is done.
+const BEFORE_CONFIG_COMMIT: Option<&str> =
+    Some("SELECT pg_advisory_xact_lock(7306086897); NOTIFY postern_revision");
+
+const CHANNEL: &str = "postern_revision";
+const MAX_CONNECTIONS: u32 = 20;
+/// How long a call waits for a connection, then it is unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the start waits for a server that isn't up yet.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_secs(1);
+
+pub(super) async fn connect(
+    options: &PgConnectOptions,
+    sink: AuditSink,
+) -> Result<Arc<Postgres>, StoreError> {
+    let options = options.clone().application_name("postern-control-plane");
+    migrate(&options).await?;
+    // A server that hangs must not hold a login beyond its deadline, nor a dead client the locks.
+    let options = options.options([
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+    ]);
+    let pool = PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await?;
+    let engine = Arc::new(Postgres::new(pool.clone(), pool.clone(), Hooks::new(sink)));
+    tokio::spawn(follow(Arc::downgrade(&engine), pool));
+    Ok(engine)
+}
+
+/// Under sqlx's advisory lock, on a connection without the timeouts of daily work.
+async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(START_TIMEOUT)
+        .connect_with(options.clone())
+        .await?;
+    let mut connection = pool.acquire().await?.detach();
+    let done = MIGRATOR.run(&mut connection).await;
+    // Closing also lets go of the lock, whatever happened.
+    let _ = connection.close().await;
+    pool.close().await;
+    Ok(done?)
+}
+
+/// Looks at the revision each second, and at once where another process says that it changed.
+/// Ends with the engine.
+async fn follow(engine: Weak<Postgres>, pool: PgPool) {
+    let mut listener = None;
+    loop {
+        let Some(alive) = engine.upgrade() else {
+            return;
+        };
+        if listener.is_none() {
+            listener = listen(&pool).await.ok();
+        }
+        // A failure is met by whoever asks the database for something.
+        let _ = alive.current_revision().await;
+        drop(alive);
+        let woken = async {
+            match &mut listener {
+                Some(listening) => listening.recv().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        if let Ok(false) = tokio::time::timeout(POLL, woken).await {
+            listener = None;
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+async fn listen(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}

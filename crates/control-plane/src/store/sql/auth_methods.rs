@@ -1,0 +1,297 @@
+//! `auth_methods`: reading, creating and deleting.
+
+mod update;
+
+use postern_core::access_id::AccessId;
+use postern_core::access_token::TokenHash;
+use postern_core::audit::EventKind;
+use postern_core::auth_method::{AuthMethod, Kind, Kubernetes, MethodKey};
+use postern_core::meta::Stored;
+use postern_core::resource_id::ResourceId;
+
+use super::{ConfigWrite, Connection, Engine, k8s_auth_configs};
+use crate::store::rows::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods, to_json};
+use crate::store::time::micros;
+use crate::store::types::Room;
+use crate::store::{Cause, Etag, Intent, MethodRef, Page, StoreError, WriteError, document};
+
+/// Methods with their keys, a row for each key.
+macro_rules! select {
+    ($condition:literal) => {
+        concat!(
+            "SELECT m.uid, m.id, m.access_id, m.kind, m.description, m.access_expire_time,
+                    m.token_ttl_seconds, m.disabled, m.bound_ips, m.gw_bound_ips, m.audiences,
+                    m.allow_any_audience, m.allow_legacy_tokens, m.rules, m.revision,
+                    m.create_time, m.update_time, k.key_id, k.public_key,
+                    k.create_time AS key_create_time
+             FROM auth_methods m LEFT JOIN auth_method_keys k ON k.method_uid = m.uid
+             WHERE ",
+            $condition,
+            " ORDER BY m.id, k.position"
+        )
+    };
+}
+
+pub(super) async fn get(
+    connection: &mut Connection,
+    method: &MethodRef,
+) -> Result<Option<Stored<AuthMethod>>, StoreError> {
+    let (statement, key) = match method {
+        MethodRef::Id(id) => (select!("m.id = $1"), id.as_str()),
+        MethodRef::AccessId(id) => (select!("m.access_id = $1"), id.as_str()),
+    };
+    let rows: Vec<MethodRow> = sqlx::query_as(statement)
+        .bind(key)
+        .fetch_all(connection)
+        .await?;
+    let method = methods(&rows).next().map(|(_, method)| method);
+    Ok(method.transpose()?)
+}
+
+pub(super) async fn get_by_access_id(
+    connection: &mut Connection,
+    id: &AccessId,
+) -> Result<Option<Stored<AuthMethod>>, StoreError> {
+    get(connection, &MethodRef::AccessId(id.clone())).await
+}
+
+/// The methods that the gateway's configs name. One that can't be read is left out, and so lets
+/// nobody in, instead of taking all others of the gateway along.
+pub(super) async fn of_gateway(
+    connection: &mut Connection,
+    gateway_uid: &str,
+) -> Result<Vec<Stored<AuthMethod>>, StoreError> {
+    const OF_GATEWAY: &str =
+        select!("m.uid IN (SELECT c.method_uid FROM k8s_auth_configs c WHERE c.gateway_uid = $1)");
+    let rows: Vec<MethodRow> = sqlx::query_as(OF_GATEWAY)
+        .bind(gateway_uid)
+        .fetch_all(connection)
+        .await?;
+    let readable = methods(&rows).filter_map(|(_, method)| {
+        method
+            .inspect_err(|fault| tracing::error!(%fault, "an auth method can't be used"))
+            .ok()
+    });
+    Ok(readable.collect())
+}
+
+pub(super) async fn insert(
+    write: &mut ConfigWrite<'_>,
+    method: &AuthMethod,
+    key: Option<&TokenHash>,
+) -> Result<(), WriteError> {
+    let columns = Columns::of(method)?;
+    let (revision, now) = (write.revision, micros(write.now()));
+    let query = sqlx::query(
+        "INSERT INTO auth_methods
+             (uid, id, access_id, kind, description, access_expire_time, token_ttl_seconds,
+              disabled, bound_ips, gw_bound_ips, audiences, allow_any_audience,
+              allow_legacy_tokens, rules, revision, create_time, update_time)
+         VALUES ($13, $14, $15, $16, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
+    );
+    columns
+        .bind(query)
+        .bind(revision)
+        .bind(now)
+        .bind(method.uid.to_string())
+        .bind(method.id.as_str())
+        .bind(method.access_id.as_str())
+        .bind(columns.kind)
+        .execute(write.connection())
+        .await?;
+    insert_keys(write, method).await?;
+    if let Some(key) = key {
+        insert_access_key(write, method, key).await?;
+    }
+    write.touch_auth_method(method.id.auth_method_name(), "");
+    write.record(
+        EventKind::AuthMethodCreated,
+        method.id.auth_method_name(),
+        |event| {
+            event.after = document::method(method);
+        },
+    );
+    Ok(())
+}
+
+async fn insert_access_key(
+    write: &mut ConfigWrite<'_>,
+    method: &AuthMethod,
+    key: &TokenHash,
+) -> Result<(), WriteError> {
+    let now = micros(write.now());
+    sqlx::query("INSERT INTO access_keys (key_hash, method_uid, create_time) VALUES ($1, $2, $3)")
+        .bind(key.as_bytes().as_slice())
+        .bind(method.uid.to_string())
+        .bind(now)
+        .execute(write.connection())
+        .await?;
+    Ok(())
+}
+
+/// Those that are there already keep their row, since configs refer to it.
+async fn insert_keys(write: &mut ConfigWrite<'_>, method: &AuthMethod) -> Result<(), WriteError> {
+    let keys = method.kubernetes().map_or(&[][..], |k| &k.public_keys);
+    for (position, MethodKey { key, create_time }) in (0i64..).zip(keys) {
+        sqlx::query(
+            "INSERT INTO auth_method_keys (method_uid, key_id, public_key, position, create_time)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (method_uid, key_id) DO UPDATE SET position = excluded.position",
+        )
+        .bind(method.uid.to_string())
+        .bind(key.id().as_str())
+        .bind(key.to_pem())
+        .bind(position)
+        .bind(micros(*create_time))
+        .execute(write.connection())
+        .await?;
+    }
+    Ok(())
+}
+
+/// What a create and an update write alike.
+struct Columns<'m> {
+    method: &'m AuthMethod,
+    kind: &'static str,
+    bound_ips: String,
+    gw_bound_ips: String,
+    audiences: String,
+    allow_any_audience: bool,
+    allow_legacy_tokens: bool,
+    rules: String,
+}
+
+type Query<'q> = sqlx::query::Query<'q, super::Db, <super::Db as sqlx::Database>::Arguments>;
+
+impl<'m> Columns<'m> {
+    fn of(method: &'m AuthMethod) -> Result<Self, StoreError> {
+        use postern_core::auth_method::Audiences;
+        let settings = &method.settings;
+        let none = Kubernetes {
+            audiences: Audiences::ApiServer,
+            allow_legacy_tokens: false,
+            rules: Vec::new(),
+            public_keys: Vec::new(),
+        };
+        let (kind, kubernetes) = match &settings.kind {
+            Kind::Kubernetes(kubernetes) => (KIND_KUBERNETES, kubernetes),
+            Kind::AccessKey => (KIND_ACCESS_KEY, &none),
+        };
+        let blocks = |list: &[postern_core::ip::IpBlock]| {
+            to_json(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        Ok(Self {
+            method,
+            kind,
+            bound_ips: blocks(&settings.bound_ips)?,
+            gw_bound_ips: blocks(&settings.gw_bound_ips)?,
+            audiences: to_json(&kubernetes.audiences.listed())?,
+            allow_any_audience: kubernetes.audiences == Audiences::Any,
+            allow_legacy_tokens: kubernetes.allow_legacy_tokens,
+            rules: to_json(
+                &kubernetes
+                    .rules
+                    .iter()
+                    .map(|rule| rule.spec())
+                    .collect::<Vec<_>>(),
+            )?,
+        })
+    }
+
+    /// $1 to $10.
+    fn bind<'q>(&'q self, query: Query<'q>) -> Query<'q> {
+        let settings = &self.method.settings;
+        query
+            .bind(&settings.description)
+            .bind(settings.access_expires.map(micros))
+            .bind(settings.token_ttl.get().as_secs().cast_signed())
+            .bind(settings.disabled)
+            .bind(&self.bound_ips)
+            .bind(&self.gw_bound_ips)
+            .bind(&self.audiences)
+            .bind(self.allow_any_audience)
+            .bind(self.allow_legacy_tokens)
+            .bind(&self.rules)
+    }
+}
+
+impl Engine {
+    pub(in crate::store) async fn create_auth_method(
+        &self,
+        method: &AuthMethod,
+        key: Option<&TokenHash>,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Result<Stored<AuthMethod>, WriteError> {
+        let mut write = ConfigWrite::begin(self, cause).await?;
+        insert(&mut write, method, key).await?;
+        let by_id = MethodRef::Id(method.id.clone());
+        let stored = get(write.connection(), &by_id)
+            .await?
+            .ok_or(WriteError::NotFound)?;
+        write.commit(intent).await?;
+        Ok(stored)
+    }
+
+    pub(in crate::store) async fn get_auth_method(
+        &self,
+        method: &MethodRef,
+    ) -> Result<Option<Stored<AuthMethod>>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        get(&mut connection, method).await
+    }
+
+    pub(in crate::store) async fn list_auth_methods(
+        &self,
+        after: Option<&ResourceId>,
+        limit: u32,
+    ) -> Result<Page<Stored<AuthMethod>>, StoreError> {
+        const PAGE: &str =
+            select!("m.uid IN (SELECT uid FROM auth_methods WHERE id > $1 ORDER BY id LIMIT $2)");
+        let rows: Vec<MethodRow> = sqlx::query_as(PAGE)
+            .bind(after.map_or("", ResourceId::as_str))
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.readers)
+            .await?;
+        let (mut page, mut room) = (Page::new(), Room::new(limit));
+        for (weight, method) in methods(&rows) {
+            page.take(method?, &mut room, weight);
+            if page.more {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    pub(in crate::store) async fn delete_auth_method(
+        &self,
+        method: &MethodRef,
+        etag: Etag,
+        force: bool,
+        cause: &Cause,
+    ) -> Result<(), WriteError> {
+        let mut write = ConfigWrite::begin(self, cause).await?;
+        let current = get(write.connection(), method)
+            .await?
+            .ok_or(WriteError::NotFound)?;
+        etag.check(current.revision)?;
+        let (uid, name) = (
+            current.value.uid.to_string(),
+            current.value.id.auth_method_name(),
+        );
+        let configs = k8s_auth_configs::of_method(write.connection(), &uid).await?;
+        for gateway_uid in k8s_auth_configs::gateways(&configs) {
+            write.touch_auth_method(name.clone(), &gateway_uid);
+        }
+        k8s_auth_configs::delete_with_owner(&mut write, configs, force).await?;
+        sqlx::query("DELETE FROM auth_methods WHERE uid = $1")
+            .bind(&uid)
+            .execute(write.connection())
+            .await?;
+        write.touch_auth_method(name.clone(), "");
+        write.record(EventKind::AuthMethodDeleted, name, |event| {
+            event.before = document::method(&current.value);
+        });
+        write.commit(Intent::Write).await
+    }
+}

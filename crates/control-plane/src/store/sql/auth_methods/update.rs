@@ -1,0 +1,129 @@
+//! Updating an auth method.
+
+use std::collections::BTreeSet;
+
+use postern_core::audit::EventKind;
+use postern_core::auth_method::{AuthMethod, Kind, Settings};
+use postern_core::invalid::Invalid;
+use postern_core::meta::Stored;
+
+use super::super::{ConfigWrite, Engine, k8s_auth_configs};
+use super::{Columns, get, insert_keys};
+use crate::store::time::micros;
+use crate::store::{Cause, Etag, Intent, MethodRef, WriteError, document};
+
+impl Engine {
+    pub(in crate::store) async fn update_auth_method<F>(
+        &self,
+        method: &MethodRef,
+        etag: Etag,
+        edit: F,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Result<Stored<AuthMethod>, WriteError>
+    where
+        F: FnOnce(&AuthMethod) -> Result<Settings, Invalid> + Send,
+    {
+        let mut write = ConfigWrite::begin(self, cause).await?;
+        let before = get(write.connection(), method)
+            .await?
+            .ok_or(WriteError::NotFound)?;
+        etag.check(before.revision)?;
+        let after = AuthMethod {
+            settings: edit(&before.value)?,
+            ..before.value.clone()
+        };
+        check_kind(&before.value, &after)?;
+        remove_keys(&mut write, &before.value, &after).await?;
+        store(&mut write, &before, &after).await?;
+        let name = after.id.auth_method_name();
+        write.record(EventKind::AuthMethodUpdated, name, |event| {
+            event.before = document::method(&before.value);
+            event.after = document::method(&after);
+        });
+        let stored = get(write.connection(), method)
+            .await?
+            .ok_or(WriteError::NotFound)?;
+        write.commit(intent).await?;
+        Ok(stored)
+    }
+}
+
+fn check_kind(before: &AuthMethod, after: &AuthMethod) -> Result<(), Invalid> {
+    match (&before.settings.kind, &after.settings.kind) {
+        (Kind::Kubernetes(_), Kind::Kubernetes(_)) | (Kind::AccessKey, Kind::AccessKey) => Ok(()),
+        _ => Err(Invalid::field("type", "can't be changed")),
+    }
+}
+
+/// Tells the gateways that know the method, and refuses to take away a key that they sign with.
+async fn remove_keys(
+    write: &mut ConfigWrite<'_>,
+    before: &AuthMethod,
+    after: &AuthMethod,
+) -> Result<(), WriteError> {
+    let ids = |method: &AuthMethod| -> BTreeSet<String> {
+        let kubernetes = method.kubernetes();
+        kubernetes
+            .into_iter()
+            .flat_map(|k| k.key_ids().map(ToString::to_string))
+            .collect()
+    };
+    let (kept, uid, name) = (
+        ids(after),
+        after.uid.to_string(),
+        after.id.auth_method_name(),
+    );
+    let configs = k8s_auth_configs::of_method(write.connection(), &uid).await?;
+    let needing: Vec<String> = configs
+        .iter()
+        .filter(|config| !kept.contains(&config.signing_key_id))
+        .map(|config| config.name())
+        .take(k8s_auth_configs::MAX_NAMED)
+        .collect();
+    if !needing.is_empty() {
+        return Err(WriteError::InUse(needing));
+    }
+    for gateway_uid in k8s_auth_configs::gateways(&configs) {
+        write.touch_auth_method(name.clone(), &gateway_uid);
+    }
+    write.touch_auth_method(name, "");
+    for key_id in ids(before).difference(&kept) {
+        sqlx::query("DELETE FROM auth_method_keys WHERE method_uid = $1 AND key_id = $2")
+            .bind(&uid)
+            .bind(key_id)
+            .execute(write.connection())
+            .await?;
+    }
+    Ok(())
+}
+
+async fn store(
+    write: &mut ConfigWrite<'_>,
+    before: &Stored<AuthMethod>,
+    after: &AuthMethod,
+) -> Result<(), WriteError> {
+    let columns = Columns::of(after)?;
+    let (revision, now) = (write.revision, micros(write.now()));
+    let query = sqlx::query(
+        "UPDATE auth_methods
+         SET description = $1, access_expire_time = $2, token_ttl_seconds = $3, disabled = $4,
+             bound_ips = $5, gw_bound_ips = $6, audiences = $7, allow_any_audience = $8,
+             allow_legacy_tokens = $9, rules = $10, revision = $11, update_time = $12
+         WHERE uid = $13 AND revision = $14",
+    );
+    let done = columns
+        .bind(query)
+        .bind(revision)
+        .bind(now)
+        .bind(after.uid.to_string())
+        .bind(before.revision)
+        .execute(write.connection())
+        .await?;
+    if done.rows_affected() != 1 {
+        return Err(WriteError::Stale {
+            current: before.revision,
+        });
+    }
+    insert_keys(write, after).await
+}

@@ -1,0 +1,116 @@
+//! A write of configuration: serial, with a revision, its changes and its audit records.
+
+use jiff::Timestamp;
+use postern_core::audit::{Event, EventKind};
+use sqlx::{QueryBuilder, Transaction};
+
+use super::{BEFORE_CONFIG_COMMIT, Connection, Db, Engine, audit};
+use crate::store::time::stored;
+use crate::store::{Cause, Intent, StoreError, WriteError};
+
+/// Dropped without [`ConfigWrite::commit`] it leaves nothing.
+pub(super) struct ConfigWrite<'e> {
+    engine: &'e Engine,
+    cause: &'e Cause,
+    tx: Transaction<'static, Db>,
+    pub(super) revision: i64,
+    changes: Vec<Touched>,
+    events: Vec<Event>,
+}
+
+struct Touched {
+    kind: &'static str,
+    name: String,
+    gateway_uid: String,
+}
+
+impl<'e> ConfigWrite<'e> {
+    /// Waits until no other write of configuration is under way, and keeps it so.
+    pub(super) async fn begin(engine: &'e Engine, cause: &'e Cause) -> Result<Self, StoreError> {
+        let mut tx = engine.begin_write().await?;
+        let revision = sqlx::query_scalar("UPDATE revision SET value = value + 1 RETURNING value")
+            .fetch_one(&mut *tx)
+            .await?;
+        Ok(Self {
+            engine,
+            cause,
+            tx,
+            revision,
+            changes: Vec::new(),
+            events: Vec::new(),
+        })
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.tx
+    }
+
+    /// As the row will have it.
+    pub(super) fn now(&self) -> Timestamp {
+        stored(self.cause.now)
+    }
+
+    pub(super) fn touch_auth_method(&mut self, name: String, gateway_uid: &str) {
+        self.touch("auth_method", name, gateway_uid);
+    }
+
+    pub(super) fn touch_gateway(&mut self, name: String) {
+        self.touch("gateway", name, "");
+    }
+
+    pub(super) fn touch_config(&mut self, name: String, gateway_uid: &str) {
+        self.touch("k8s_auth_config", name, gateway_uid);
+    }
+
+    fn touch(&mut self, kind: &'static str, name: String, gateway_uid: &str) {
+        self.changes.push(Touched {
+            kind,
+            name,
+            gateway_uid: gateway_uid.to_owned(),
+        });
+    }
+
+    /// `edit` adds what is particular to the record.
+    pub(super) fn record(
+        &mut self,
+        kind: EventKind,
+        resource: String,
+        edit: impl FnOnce(&mut Event),
+    ) {
+        let mut event = self.cause.event(kind, resource);
+        event.revision = Some(self.revision);
+        edit(&mut event);
+        self.events.push(event);
+    }
+
+    pub(super) async fn commit(mut self, intent: Intent) -> Result<(), WriteError> {
+        self.insert_changes().await?;
+        let fresh = audit::insert(&mut self.tx, &self.events).await?;
+        if intent == Intent::ValidateOnly {
+            self.tx.rollback().await?;
+            return Ok(());
+        }
+        if let Some(statements) = BEFORE_CONFIG_COMMIT {
+            sqlx::raw_sql(statements).execute(&mut *self.tx).await?;
+        }
+        self.tx.commit().await?;
+        self.engine.hooks.recorded(fresh);
+        self.engine.hooks.reached(self.revision);
+        Ok(())
+    }
+
+    async fn insert_changes(&mut self) -> Result<(), StoreError> {
+        for changes in self.changes.chunks(1000) {
+            let mut insert =
+                QueryBuilder::<Db>::new("INSERT INTO changes (revision, kind, name, gateway_uid) ");
+            insert.push_values(changes, |mut row, change| {
+                row.push_bind(self.revision)
+                    .push_bind(change.kind)
+                    .push_bind(&change.name)
+                    .push_bind(&change.gateway_uid);
+            });
+            insert.build().execute(&mut *self.tx).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Removing what nobody can use any more.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Engine;
+use crate::store::StoreError;
+use crate::store::time::micros;
+
+/// A transaction's worth: logins go on between two.
+const BATCH: u64 = 500;
+/// How long an assertion's ID is kept beyond its end, so that no replica whose clock is behind
+/// takes it a second time.
+const MARGIN: SignedDuration = SignedDuration::from_mins(10);
+
+impl Engine {
+    pub(in crate::store) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let tokens = self
+            .delete_expired(
+                "DELETE FROM tokens WHERE hash IN
+                     (SELECT hash FROM tokens WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2)",
+                now,
+            )
+            .await?;
+        let assertions = self
+            .delete_expired(
+                "DELETE FROM assertions WHERE (method_uid, jti) IN
+                     (SELECT method_uid, jti FROM assertions WHERE expire_time <= $1
+                      ORDER BY expire_time LIMIT $2)",
+                now.saturating_sub(MARGIN).unwrap_or(now),
+            )
+            .await?;
+        Ok(tokens + assertions)
+    }
+
+    async fn delete_expired(
+        &self,
+        statement: &'static str,
+        until: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        loop {
+            let done = sqlx::query(statement)
+                .bind(micros(until))
+                .bind(BATCH.cast_signed())
+                .execute(&self.writers)
+                .await?
+                .rows_affected();
+            deleted += done;
+            if done < BATCH {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    pub(in crate::store) async fn prune_changes(&self, keep: i64) -> Result<u64, StoreError> {
+        let done =
+            sqlx::query("DELETE FROM changes WHERE revision <= (SELECT value FROM revision) - $1")
+                .bind(keep)
+                .execute(&self.writers)
+                .await?;
+        Ok(done.rows_affected())
+    }
+}

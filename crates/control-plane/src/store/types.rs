@@ -1,0 +1,335 @@
+//! What goes into the store and what comes out, beside the domain's own types.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use postern_core::access_id::AccessId;
+use postern_core::access_token::{Accessor, TokenHash};
+use postern_core::audit::{Component, Event, EventKind};
+use postern_core::auth_method::AuthMethod;
+use postern_core::facts::SubClaims;
+use postern_core::ip::IpBlock;
+use postern_core::meta::Stored;
+use postern_core::reason::DenyReason;
+use postern_core::resource_id::{GatewayName, ResourceId};
+use postern_core::sealed_config::SealedConfig;
+use uuid::Uuid;
+
+/// Gets every new audit record once, after its commit.
+pub(crate) type AuditSink = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Who caused a write, and when: what its audit record says.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    pub(crate) now: Timestamp,
+    pub(crate) request_id: String,
+    /// Of the administrator's auth method.
+    pub(crate) access_id: String,
+    /// Of the administrator's token.
+    pub(crate) accessor: String,
+    /// The gateway that relayed the call; empty: none.
+    pub(crate) gateway: String,
+    pub(crate) caller_ip: Option<IpAddr>,
+    pub(crate) user_agent: String,
+}
+
+/// Whether a write is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Write,
+    /// Everything is checked as for a write, and nothing is kept.
+    ValidateOnly,
+}
+
+/// Which version of a row a writer has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Etag {
+    /// `*`: whichever is there.
+    Any,
+    /// The one that this revision wrote.
+    Revision(i64),
+}
+
+/// Why a text is no etag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EtagError {
+    #[error("is empty: send the etag that was read, or `*` to overwrite whatever is there")]
+    Empty,
+    #[error("is no etag: send the one that was read, or `*` to overwrite whatever is there")]
+    Unknown,
+}
+
+/// Some rows in the order of their key. The next page comes after the last one's.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    /// There is a next page.
+    pub(crate) more: bool,
+}
+
+/// What an empty database starts with.
+pub(crate) struct FirstStart {
+    pub(crate) deployment_id: Uuid,
+    /// Of kind [`postern_core::auth_method::Kind::AccessKey`].
+    pub(crate) admin: AuthMethod,
+    pub(crate) admin_key: TokenHash,
+    pub(crate) gateway: Gateway,
+    pub(crate) gateway_key: TokenHash,
+}
+
+/// An auth method by one of its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MethodRef {
+    Id(ResourceId),
+    AccessId(AccessId),
+}
+
+/// All data-plane replicas that share one name and one credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gateway {
+    pub(crate) name: GatewayName,
+    /// Drawn once, never reused.
+    pub(crate) uid: Uuid,
+    /// Where clients reach it.
+    pub(crate) url: String,
+    pub(crate) description: String,
+    /// Of its credential.
+    pub(crate) access_id: AccessId,
+}
+
+/// Which gateway a credential belongs to; never taken from a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GatewayIdentity {
+    pub(crate) name: GatewayName,
+    pub(crate) uid: Uuid,
+}
+
+/// An access key presented for a token.
+pub(crate) struct LogIn {
+    pub(crate) access_id: AccessId,
+    pub(crate) key: TokenHash,
+    /// The gateway that the token is to be good at, and nowhere else.
+    pub(crate) narrow_to: Option<GatewayName>,
+    /// Of the token that the caller drew.
+    pub(crate) token: TokenHash,
+    /// Its public name, drawn by the caller too.
+    pub(crate) accessor: Accessor,
+    pub(crate) caller_ip: Option<IpAddr>,
+    pub(crate) user_agent: String,
+    pub(crate) request_id: String,
+    pub(crate) now: Timestamp,
+}
+
+/// What became of a [`LogIn`]. Both are on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoggedIn {
+    Granted { expire_time: Timestamp },
+    Refused(KeyDenial),
+}
+
+/// Why an access key got no token: for the audit record, never for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyDenial {
+    AccessIdUnknown,
+    AccessKeyWrong,
+    MethodDisabled,
+    AccessExpired,
+    ClientIpNotBound,
+    /// The gateway to narrow to doesn't exist.
+    GatewayUnknown,
+    /// Only an administrator's token can be narrowed.
+    NarrowingNotAllowed,
+}
+
+/// Whom a token stands for. What it stands on (method or gateway) still exists, is enabled and
+/// hasn't expired.
+#[derive(Debug, Clone)]
+pub(crate) enum Session {
+    Administrator {
+        access_id: AccessId,
+        accessor: Accessor,
+        /// Then it is good in a call that this gateway relays, and nowhere else.
+        narrowed_to: Option<GatewayName>,
+        /// Where a direct caller must come from.
+        bound_ips: Vec<IpBlock>,
+    },
+    Gateway {
+        identity: GatewayIdentity,
+    },
+    /// A workload: it may do nothing here.
+    Kubernetes,
+}
+
+/// An assertion presented by a gateway.
+pub(crate) struct Exchange {
+    pub(crate) access_id: AccessId,
+    /// Compact JWS.
+    pub(crate) assertion: String,
+    /// The caller.
+    pub(crate) gateway: GatewayIdentity,
+    pub(crate) gateway_ip: Option<IpAddr>,
+    pub(crate) deployment: Uuid,
+    /// Drawn by the caller; the token's public name unless it has one already.
+    pub(crate) accessor: Accessor,
+    pub(crate) request_id: String,
+    pub(crate) now: Timestamp,
+}
+
+/// What became of an [`Exchange`]. Both are on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Exchanged {
+    Granted(Granted),
+    Refused(DenyReason),
+}
+
+/// A token that is in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Granted {
+    pub(crate) accessor: Accessor,
+    pub(crate) expire_time: Timestamp,
+    pub(crate) sub_claims: SubClaims,
+}
+
+/// All that one gateway needs, as of one revision.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) revision: i64,
+    pub(crate) methods: Vec<Stored<AuthMethod>>,
+    pub(crate) configs: Vec<Stored<SealedConfig>>,
+}
+
+/// What happened after a revision.
+#[derive(Debug)]
+pub(crate) enum Changes {
+    /// That revision is forgotten or unknown: a snapshot is needed.
+    TooOld,
+    Since {
+        /// What is known with these changes. May be below the current one: ask again.
+        revision: i64,
+        changes: Vec<Change>,
+    },
+}
+
+/// One row as it is now; methods stand before the configs that name them.
+#[derive(Debug)]
+pub(crate) enum Change {
+    AuthMethod(Box<Stored<AuthMethod>>),
+    Config(Box<Stored<SealedConfig>>),
+    /// Full name of what is gone, or doesn't concern the gateway any more.
+    Deleted(String),
+}
+
+/// Where a page of audit records ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EventCursor {
+    pub(crate) time: Timestamp,
+    pub(crate) id: Uuid,
+}
+
+// === impl Cause ===
+
+impl Cause {
+    pub(super) fn event(&self, kind: EventKind, resource: String) -> Event {
+        Event {
+            request_id: self.request_id.clone(),
+            access_id: self.access_id.clone(),
+            accessor: self.accessor.clone(),
+            gateway: self.gateway.clone(),
+            caller_ip: self.caller_ip,
+            user_agent: self.user_agent.clone(),
+            resource,
+            ..Event::new(kind, Component::ControlPlane, self.now)
+        }
+    }
+}
+
+// === impl Etag ===
+
+impl Etag {
+    /// The etag of a row that this revision wrote.
+    pub(crate) fn of(revision: i64) -> String {
+        revision.to_string()
+    }
+
+    pub(super) fn check(self, current: i64) -> Result<(), super::WriteError> {
+        match self {
+            Self::Any => Ok(()),
+            Self::Revision(seen) if seen == current => Ok(()),
+            Self::Revision(_) => Err(super::WriteError::Stale { current }),
+        }
+    }
+}
+
+impl FromStr for Etag {
+    type Err = EtagError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "" => Err(EtagError::Empty),
+            "*" => Ok(Self::Any),
+            _ => text
+                .parse()
+                .map(Self::Revision)
+                .map_err(|_| EtagError::Unknown),
+        }
+    }
+}
+
+// === impl KeyDenial ===
+
+impl KeyDenial {
+    /// UPPER_SNAKE_CASE, as stored.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessIdUnknown => "ACCESS_ID_UNKNOWN",
+            Self::AccessKeyWrong => "ACCESS_KEY_WRONG",
+            Self::MethodDisabled => DenyReason::MethodDisabled.as_str(),
+            Self::AccessExpired => DenyReason::AccessExpired.as_str(),
+            Self::ClientIpNotBound => DenyReason::ClientIpNotBound.as_str(),
+            Self::GatewayUnknown => "GATEWAY_UNKNOWN",
+            Self::NarrowingNotAllowed => "NARROWING_NOT_ALLOWED",
+        }
+    }
+}
+
+// === impl Page ===
+
+/// A page ends before it grows beyond this: a gRPC message of ours stays under 1 MiB.
+const MAX_PAGE_BYTES: usize = 900 * 1024;
+
+impl<T> Page<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            items: Vec::new(),
+            more: false,
+        }
+    }
+
+    /// Takes a row into the page, or says that the page is full.
+    pub(super) fn take(&mut self, item: T, room: &mut Room, bytes: usize) {
+        if room.rows == 0 || (room.bytes < bytes && !self.items.is_empty()) {
+            self.more = true;
+            return;
+        }
+        room.rows -= 1;
+        room.bytes = room.bytes.saturating_sub(bytes);
+        self.items.push(item);
+    }
+}
+
+/// What still fits on a page.
+pub(super) struct Room {
+    rows: u32,
+    bytes: usize,
+}
+
+impl Room {
+    pub(super) fn new(rows: u32) -> Self {
+        Self {
+            rows,
+            bytes: MAX_PAGE_BYTES,
+        }
+    }
+}

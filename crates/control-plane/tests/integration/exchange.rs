@@ -1,0 +1,207 @@
+//! Assertions become tokens.
+
+use jiff::SignedDuration;
+use postern_core::access_token::AccessToken;
+use postern_proto::pb;
+use postern_rpc::error::{LOGIN_REFUSED, Reason};
+use prost_types::FieldMask;
+use tonic::{Code, Response, Status};
+
+use crate::messages::{Setup, pod, signing_key};
+use crate::world::{Persona, World, failed, fields};
+
+async fn exchange(
+    world: &World,
+    gateway: &Persona,
+    message: &pb::ExchangeAssertionRequest,
+) -> Result<Response<pb::ExchangeAssertionResponse>, Status> {
+    let request = gateway.request(message.clone());
+    world.sync().exchange_assertion(request).await
+}
+
+/// Refused with the fixed message; the reason is on record under the login's request ID.
+async fn refused(
+    world: &World,
+    gateway: &Persona,
+    message: &pb::ExchangeAssertionRequest,
+) -> String {
+    let failure = failed(exchange(world, gateway, message).await);
+    assert_eq!(failure.code, Code::Unauthenticated);
+    assert_eq!(failure.reason, Some(Reason::LoginRefused));
+    assert_eq!(failure.message, LOGIN_REFUSED);
+    let events = world.events(&message.request_id).await;
+    assert_eq!(events[0].event, "login.denied");
+    events[0].reason.clone()
+}
+
+async fn update(
+    world: &World,
+    setup: &Setup,
+    path: &str,
+    change: impl FnOnce(&mut pb::AuthMethod),
+) {
+    let mut patch = pb::AuthMethod {
+        name: setup.method.name.clone(),
+        meta: Some(pb::ResourceMeta {
+            etag: "*".to_owned(),
+            ..Default::default()
+        }),
+        ..pb::AuthMethod::default()
+    };
+    change(&mut patch);
+    let message = pb::UpdateAuthMethodRequest {
+        auth_method: Some(patch),
+        update_mask: Some(FieldMask {
+            paths: vec![path.to_owned()],
+        }),
+        validate_only: false,
+    };
+    let request = world.administrator().await.request(message);
+    world.methods().update_auth_method(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_login_gets_its_token_and_a_retry_the_same_answer() {
+    let world = World::start().await;
+    let setup = world.setup().await;
+    let gateway = world.gateway().await;
+    let token = AccessToken::generate().unwrap();
+    let message = world.assertion(&setup, &token, &pod("mypod1"));
+    let first = exchange(&world, &gateway, &message)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(first.accessor.starts_with("a-"));
+    assert_eq!(first.expires_in.unwrap().seconds, 900);
+    assert_eq!(first.sub_claims["pod_name"].values, ["mypod1"]);
+    assert_eq!(first.sub_claims["gateway"].values, ["default"]);
+    let again = exchange(&world, &gateway, &message)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (again.accessor, again.expire_time),
+        (first.accessor.clone(), first.expire_time)
+    );
+    let events = world.events(&message.request_id).await;
+    assert_eq!(events.len(), 1, "one login is one record");
+    assert_eq!(events[0].event, "login.granted");
+    assert_eq!(events[0].accessor, first.accessor);
+    assert_eq!(events[0].facts.as_ref().unwrap().pod_name, "mypod1");
+    assert_eq!(events[0].rule, Some(0));
+}
+
+#[tokio::test]
+async fn the_control_plane_decides_for_itself() {
+    let world = World::start().await;
+    let setup = world.setup().await;
+    let gateway = world.gateway().await;
+    let refused_pod = async |name: &str| {
+        let token = AccessToken::generate().unwrap();
+        let message = world.assertion(&setup, &token, &pod(name));
+        refused(&world, &gateway, &message).await
+    };
+    assert_eq!(refused_pod("mypod3").await, "POD_NAME_NOT_BOUND");
+    update(&world, &setup, "gw_bound_ips", |m| {
+        m.gw_bound_ips = vec!["10.0.0.0/8".to_owned()]
+    })
+    .await;
+    assert_eq!(refused_pod("mypod1").await, "GATEWAY_IP_NOT_BOUND");
+    update(&world, &setup, "gw_bound_ips", |m| {
+        m.gw_bound_ips = vec!["127.0.0.1".to_owned()]
+    })
+    .await;
+    world.workload(&setup).await;
+    update(&world, &setup, "bound_ips", |m| {
+        m.bound_ips = vec!["192.168.0.0/16".to_owned()]
+    })
+    .await;
+    assert_eq!(refused_pod("mypod1").await, "CLIENT_IP_NOT_BOUND");
+    update(&world, &setup, "bound_ips", |_| {}).await;
+    update(&world, &setup, "disabled", |m| m.disabled = Some(true)).await;
+    assert_eq!(refused_pod("mypod1").await, "METHOD_DISABLED");
+}
+
+#[tokio::test]
+async fn an_assertion_is_good_at_its_gateway_only() {
+    let world = World::start().await;
+    let setup = world.setup().await;
+    let token = AccessToken::generate().unwrap();
+    let message = world.assertion(&setup, &token, &pod("mypod1"));
+    let other = world.other_gateway("other").await;
+    assert_eq!(
+        refused(&world, &other, &message).await,
+        "ASSERTION_GATEWAY_MISMATCH"
+    );
+    assert!(
+        exchange(&world, &world.gateway().await, &message)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_foreign_key_a_stale_assertion_and_a_replay_are_refused() {
+    let world = World::start().await;
+    let mut setup = world.setup().await;
+    let gateway = world.gateway().await;
+    let token = AccessToken::generate().unwrap();
+    let good = world.assertion(&setup, &token, &pod("mypod1"));
+    let own = std::mem::replace(&mut setup.key, signing_key());
+    let forged = world.assertion(&setup, &token, &pod("mypod1"));
+    assert_eq!(
+        refused(&world, &gateway, &forged).await,
+        "ASSERTION_KEY_UNKNOWN"
+    );
+    setup.key = own;
+    let cut = pb::ExchangeAssertionRequest {
+        assertion: "x".to_owned(),
+        ..forged
+    };
+    assert_eq!(refused(&world, &gateway, &cut).await, "ASSERTION_MALFORMED");
+    world.clock.advance(SignedDuration::from_secs(61));
+    assert_eq!(refused(&world, &gateway, &good).await, "ASSERTION_STALE");
+}
+
+#[tokio::test]
+async fn what_is_no_exchange_is_named() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let message = pb::ExchangeAssertionRequest::default();
+    let answer = exchange(&world, &gateway, &message).await;
+    assert_eq!(fields(answer), ["access_id", "request_id"]);
+}
+
+#[tokio::test]
+async fn an_administrator_at_a_gateway_may_call_what_the_gateway_serves() {
+    let world = World::start().await;
+    let relayed = world.relayed().await;
+    let authorize = async |method: &str| {
+        let message = pb::AuthorizeAdministratorRequest {
+            method: method.to_owned(),
+        };
+        world
+            .sync()
+            .authorize_administrator(relayed.request(message))
+            .await
+    };
+    assert!(
+        authorize("/postern.v1.K8sAuthConfigService/CreateK8sAuthConfig")
+            .await
+            .is_ok()
+    );
+    for method in [
+        "/postern.v1.AuthMethodService/CreateAuthMethod",
+        "/postern.v1.AuthService/Authenticate",
+    ] {
+        assert_eq!(
+            failed(authorize(method).await).code,
+            Code::PermissionDenied,
+            "{method}"
+        );
+    }
+    assert_eq!(
+        fields(authorize("/postern.v1.K8sAuthConfigService/Nope").await),
+        ["method"]
+    );
+}

@@ -1,0 +1,22 @@
+//! The control plane over real sockets, on SQLite.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's helper fails by panicking, as the test itself does"
+)]
+
+mod access_keys;
+mod audit;
+mod auth_methods;
+mod bootstrap;
+mod exchange;
+mod gateways;
+mod messages;
+mod outage;
+mod permissions;
+mod reports;
+mod sealed_configs;
+mod server;
+mod watch;
+mod world;

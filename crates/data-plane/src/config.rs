@@ -1,0 +1,254 @@
+//! A gateway's configuration: `gateway.json`, and what [`crate::bind`] takes.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use postern_core::access_id::{AccessId, AccessType};
+use postern_core::access_token::AccessKey;
+use postern_core::clock::Clock;
+use postern_core::invalid::{Invalid, Violations};
+use postern_core::k8s_auth_config::AllowedApiServers;
+use postern_core::resource_id::GatewayName;
+use postern_core::seal::Keyring;
+use postern_rpc::client::{self, Channel, Target, TargetError};
+use postern_rpc::server;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// `gateway.json`. Relative paths are relative to the file. Holds a secret: no `Debug`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayFile {
+    /// Its name.
+    pub gateway: String,
+    /// Of the gateway's own credential, `p-…`.
+    pub access_id: String,
+    /// Its key, `k-…`.
+    #[serde(serialize_with = "expose", deserialize_with = "conceal")]
+    pub access_key: SecretString,
+    /// The deployment's UUID: for whom assertions are.
+    pub deployment_id: String,
+    /// `https://host:port`.
+    pub control_plane_url: String,
+    /// PEM: whom to trust for the control plane, beside the system's roots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<PathBuf>,
+    /// PEM: the gateway's own certificate, read again when it changes.
+    pub tls_cert: PathBuf,
+    /// PEM: its key.
+    pub tls_key: PathBuf,
+    /// Lines of `id:base64`; read at start.
+    pub seal_keys: PathBuf,
+    /// The API servers that this gateway may talk to, by origin. Absent: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_servers: Option<Vec<String>>,
+}
+
+/// What a gateway is started with.
+pub struct Config {
+    /// Its name, which all its replicas share.
+    pub gateway: GatewayName,
+    /// What it logs in to the control plane with.
+    pub credential: Credential,
+    /// For whom assertions are.
+    pub deployment: Uuid,
+    /// The way to the control plane; connects at the first call.
+    pub control_plane: Channel,
+    /// Seals and opens configs.
+    pub keyring: Keyring,
+    /// Whom it may review tokens with.
+    pub api_servers: AllowedApiServers,
+    /// The port, its certificate and its limits.
+    pub server: server::Config,
+    /// Tells the time.
+    pub clock: Clock,
+    /// This replica; drawn at start.
+    pub instance: Uuid,
+}
+
+/// An access ID and its key. Secret.
+pub struct Credential {
+    /// Of the access-key type.
+    pub access_id: AccessId,
+    /// Its key.
+    pub access_key: AccessKey,
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file itself can't be read.
+    #[error("can't read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not JSON, an unknown field, or a value of the wrong type.
+    #[error("{}: {source}", path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Where and what.
+        source: serde_json::Error,
+    },
+    /// Everything that is wrong, by field.
+    #[error("{}: {invalid}", path.display())]
+    Invalid {
+        /// Which.
+        path: PathBuf,
+        /// Never holds a secret.
+        invalid: Invalid,
+    },
+}
+
+fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}
+
+fn conceal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    String::deserialize(deserializer).map(SecretString::from)
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads `gateway.json` and the files that it names. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Everything that is wrong at once, unless the file can't be read or isn't such JSON.
+    pub fn load(path: &Path, listen: SocketAddr, clock: Clock) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let text = Zeroizing::new(text);
+        let file = serde_json::from_str(&text).map_err(|source| ConfigError::Syntax {
+            path: path.to_owned(),
+            source,
+        })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::new(&file, base, listen, clock).map_err(|invalid| ConfigError::Invalid {
+            path: path.to_owned(),
+            invalid,
+        })
+    }
+
+    /// The configuration that `file` describes; its relative paths are relative to `base`.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Everything that is wrong at once, by the file's field names.
+    pub fn new(
+        file: &GatewayFile,
+        base: &Path,
+        listen: SocketAddr,
+        clock: Clock,
+    ) -> Result<Self, Invalid> {
+        let mut faults = Violations::default();
+        let gateway = faults.check("gateway", file.gateway.parse());
+        let credential = credential(&mut faults, file);
+        let deployment = faults.check("deployment_id", file.deployment_id.parse());
+        let control_plane = control_plane(&mut faults, file, base);
+        let server = server_config(&mut faults, file, base, listen);
+        let keyring = keyring(&mut faults, file, base);
+        let api_servers = api_servers(&mut faults, file);
+        let (Some(gateway), Some(credential), Some(deployment), Some(control_plane), Some(keyring)) =
+            (gateway, credential, deployment, control_plane, keyring)
+        else {
+            return Err(faults.into_invalid());
+        };
+        faults.finish()?;
+        Ok(Self {
+            gateway,
+            credential,
+            deployment,
+            control_plane,
+            keyring,
+            api_servers,
+            server,
+            clock,
+            instance: Uuid::new_v4(),
+        })
+    }
+}
+
+fn credential(faults: &mut Violations, file: &GatewayFile) -> Option<Credential> {
+    let access_id = faults.check("access_id", file.access_id.parse::<AccessId>());
+    let access_key = faults.check("access_key", file.access_key.expose_secret().parse());
+    let access_id = access_id?;
+    if access_id.access_type() != AccessType::AccessKey {
+        faults.add("access_id", "is an auth method's for pods, not a gateway's");
+        return None;
+    }
+    Some(Credential {
+        access_id,
+        access_key: access_key?,
+    })
+}
+
+fn control_plane(faults: &mut Violations, file: &GatewayFile, base: &Path) -> Option<Channel> {
+    let ca_pem = file.ca_cert.as_ref();
+    let ca_pem = ca_pem.and_then(|path| faults.check("ca_cert", read(base, path)));
+    let target = Target {
+        url: file.control_plane_url.clone(),
+        ca_pem: ca_pem.map(|pem| pem.as_bytes().to_vec()),
+    };
+    match client::connect(&target) {
+        Ok(channel) => Some(channel),
+        Err(TargetError::Url { fault, .. }) => {
+            faults.add("control_plane_url", fault);
+            None
+        }
+        Err(TargetError::Ca(error)) => {
+            faults.add("ca_cert", error.to_string());
+            None
+        }
+    }
+}
+
+fn server_config(
+    faults: &mut Violations,
+    file: &GatewayFile,
+    base: &Path,
+    listen: SocketAddr,
+) -> server::Config {
+    for (field, path) in [("tls_cert", &file.tls_cert), ("tls_key", &file.tls_key)] {
+        faults.check(field, read(base, path));
+    }
+    server::Config::new(listen).with_tls(base.join(&file.tls_cert), base.join(&file.tls_key))
+}
+
+fn keyring(faults: &mut Violations, file: &GatewayFile, base: &Path) -> Option<Keyring> {
+    let text = faults.check("seal_keys", read(base, &file.seal_keys))?;
+    faults.check("seal_keys", Keyring::parse(&text))
+}
+
+fn api_servers(faults: &mut Violations, file: &GatewayFile) -> AllowedApiServers {
+    let Some(texts) = &file.api_servers else {
+        return AllowedApiServers::any();
+    };
+    let mut hosts = Vec::with_capacity(texts.len());
+    for (i, text) in texts.iter().enumerate() {
+        hosts.extend(faults.check(format!("api_servers[{i}]"), text.parse()));
+    }
+    AllowedApiServers::only(hosts)
+}
+
+fn read(base: &Path, path: &Path) -> Result<Zeroizing<String>, String> {
+    if path.as_os_str().is_empty() {
+        return Err("is missing".to_owned());
+    }
+    let path = base.join(path);
+    fs::read_to_string(&path)
+        .map(Zeroizing::new)
+        .map_err(|error| format!("can't read {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! A simulated cluster, its config, and tokens, for the tests of a login.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use kube_sim::{KubeSim, Options};
+use postern_core::auth_method::{
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
+};
+use postern_core::ca_bundle::CaBundle;
+use postern_core::k8s_auth_config::{Issuers, K8sAuthConfig, TokenExp};
+use postern_core::key::{SigningAlgorithm, SigningKey};
+use postern_core::rule::{Rule, RuleSpec};
+use secrecy::SecretString;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::presented_token::{PresentedToken, Rejection};
+
+pub(crate) fn strings(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+/// What the tutorial's command makes: two pods of one namespace, for tokens of the API server's own audience.
+pub(crate) fn kubernetes(key: &SigningKey) -> Kubernetes {
+    let spec = RuleSpec {
+        namespaces: strings(&["my-namespace-a"]),
+        pods: strings(&["mypod1", "mypod2"]),
+        ..RuleSpec::default()
+    };
+    Kubernetes {
+        audiences: Audiences::ApiServer,
+        allow_legacy_tokens: false,
+        rules: vec![Rule::parse(spec).unwrap()],
+        public_keys: vec![MethodKey {
+            key: key.public().clone(),
+            create_time: Timestamp::now(),
+        }],
+    }
+}
+
+pub(crate) fn method(kubernetes: Kubernetes) -> AuthMethod {
+    AuthMethod {
+        id: "my-k8s-auth-method".parse().unwrap(),
+        uid: Uuid::from_u128(1),
+        access_id: "p-abcdefghijkl".parse().unwrap(),
+        settings: Settings {
+            description: String::new(),
+            access_expires: None,
+            token_ttl: TokenTtl::default(),
+            disabled: false,
+            bound_ips: vec![],
+            gw_bound_ips: vec![],
+            kind: Kind::Kubernetes(kubernetes),
+        },
+    }
+}
+
+pub(crate) fn signing_key() -> SigningKey {
+    SigningKey::generate(SigningAlgorithm::Es256).unwrap()
+}
+
+pub(crate) async fn sim() -> KubeSim {
+    KubeSim::start(Options::default()).await.unwrap()
+}
+
+/// The tutorial's config for a simulated cluster.
+pub(crate) fn config(sim: &KubeSim) -> K8sAuthConfig {
+    let reviewer = sim
+        .reviewer_token("default", "gateway-token-reviewer")
+        .unwrap();
+    K8sAuthConfig {
+        name: "gateways/default/k8sAuthConfigs/k8s-conf".parse().unwrap(),
+        uid: Uuid::from_u128(2),
+        generation: 1,
+        access_id: "p-abcdefghijkl".parse().unwrap(),
+        k8s_host: sim.host().parse().unwrap(),
+        ca: Some(CaBundle::parse(sim.ca_pem(), Timestamp::now()).unwrap().0),
+        issuers: Issuers::parse(vec![sim.issuer().to_owned()], false).unwrap(),
+        disabled: false,
+        token_exp: TokenExp::default(),
+        signing_key: signing_key(),
+        token_reviewer_jwt: reviewer.parse().unwrap(),
+    }
+}
+
+pub(crate) fn parse(text: &str) -> Result<PresentedToken, Rejection> {
+    PresentedToken::parse(SecretString::from(text))
+}
+
+/// A JWT that says this, with a signature of nobody's.
+pub(crate) fn jwt(header: &Value, payload: &Value) -> String {
+    raw_jwt(&header.to_string(), &payload.to_string())
+}
+
+pub(crate) fn raw_jwt(header: &str, payload: &str) -> String {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.{}", part(header), part(payload), part("signature"))
+}

@@ -1,0 +1,211 @@
+//! The gateway: pods log in here, and what they show stays here.
+//!
+//! [`bind`] takes what [`config::Config`] says and the port; [`Bound::serve`] then runs until it
+//! is told to stop. A login is `login::Login`, read from the top; the rest keeps what it needs in
+//! memory (`snapshot`), talks to the control plane (`control_plane`), and lets administrators
+//! write configs (`k8s_auth_configs`), which are sealed (`sealing`) before they leave.
+#![forbid(unsafe_code)]
+
+mod auth;
+mod authorizer;
+mod backoff;
+mod cluster;
+mod conditions;
+pub mod config;
+mod control_plane;
+#[cfg(test)]
+mod fixtures;
+mod k8s_auth_configs;
+mod login;
+mod presented_token;
+mod reports;
+#[cfg(test)]
+mod sample;
+mod sealing;
+mod server_info;
+mod snapshot;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use futures::future::BoxFuture;
+use postern_core::clock::Clock;
+use postern_core::k8s_auth_config::AllowedApiServers;
+use postern_core::resource_id::GatewayName;
+use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
+use postern_proto::permissions::Server;
+pub use postern_rpc::http::Readiness;
+pub use postern_rpc::server::{BindError, ServeError};
+use postern_rpc::server::{self, App};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use uuid::Uuid;
+
+use crate::auth::AuthHandler;
+use crate::authorizer::Authorizer;
+use crate::config::Config;
+use crate::control_plane::ControlPlane;
+use crate::k8s_auth_configs::K8sAuthConfigs;
+use crate::login::Login;
+use crate::reports::Reports;
+use crate::sealing::Sealer;
+use crate::server_info::ServerInfo;
+use crate::snapshot::{Opener, Snapshot, Source};
+
+/// A gateway that has its port and its certificate, and doesn't serve yet.
+pub struct Bound {
+    server: server::Bound,
+    readiness: Readiness,
+    gateway: Gateway,
+}
+
+/// What the services and the background tasks share.
+struct Gateway {
+    name: GatewayName,
+    instance: String,
+    deployment: Uuid,
+    clock: Clock,
+    sealer: Arc<Sealer>,
+    api_servers: Arc<AllowedApiServers>,
+    control_plane: Arc<ControlPlane>,
+    snapshot: Arc<Snapshot>,
+    reports: Arc<Reports>,
+}
+
+/// Takes the port and reads the certificate. The control plane needn't be there.
+///
+/// # Errors
+/// The address is taken, or the certificate can't be used.
+pub async fn bind(config: Config) -> Result<Bound, BindError> {
+    let server = server::bind(config.server).await?;
+    let clock = config.clock;
+    let gateway = Gateway {
+        sealer: Arc::new(Sealer::new(config.gateway.clone(), config.keyring)),
+        api_servers: Arc::new(config.api_servers),
+        control_plane: Arc::new(ControlPlane::new(config.control_plane, config.credential)),
+        snapshot: Arc::new(Snapshot::new()),
+        reports: Arc::new(Reports::new(config.gateway.to_string(), clock.clone())),
+        name: config.gateway,
+        instance: config.instance.to_string(),
+        deployment: config.deployment,
+        clock,
+    };
+    Ok(Bound {
+        server,
+        readiness: Readiness::new(),
+        gateway,
+    })
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// With the port that was taken.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// What `/readyz` says; ready once the control plane's whole snapshot is here.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Serves until `shutdown`, then lets open calls finish and sends the last reports.
+    ///
+    /// # Errors
+    /// The server couldn't start.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let Self { server, readiness, gateway } = self;
+        // The background works for open calls until the last of them is done.
+        let (stop, shutdown) = (CancellationToken::new(), shutdown.child_token());
+        let mut background = gateway.background(&readiness, &stop, &shutdown);
+        let app = App {
+            server: Server::Gateway,
+            grpc: gateway.routes(),
+            http: Router::new(),
+            authorizer: Authorizer::new(Arc::clone(&gateway.control_plane)),
+            readiness,
+        };
+        let served = server.serve(app, shutdown).await;
+        // Reports go out with the token that the session still holds.
+        stop.cancel();
+        while let Some(ended) = background.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a background task failed");
+            }
+        }
+        served
+    }
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Runs until `stop`. Should a task end before, by a panic, it calls for `shutdown`: a gateway
+    /// that no longer follows its configuration must not go on.
+    fn background(
+        &self,
+        readiness: &Readiness,
+        stop: &CancellationToken,
+        shutdown: &CancellationToken,
+    ) -> JoinSet<()> {
+        let source = Source {
+            control_plane: Arc::clone(&self.control_plane),
+            opener: Opener {
+                sealer: Arc::clone(&self.sealer),
+                api_servers: Arc::clone(&self.api_servers),
+                instance: self.instance.clone(),
+            },
+            instance: self.instance.clone(),
+            clock: self.clock.clone(),
+            loaded: readiness.component("snapshot"),
+            connected: readiness.component("control-plane"),
+        };
+        let mut tasks = JoinSet::new();
+        let mut spawn = |task: BoxFuture<'static, ()>| {
+            let ended = shutdown.clone().drop_guard();
+            tasks.spawn(async move {
+                let _ended = ended;
+                task.await;
+            });
+        };
+        let (control_plane, stopped) = (Arc::clone(&self.control_plane), stop.clone());
+        spawn(Box::pin(async move { control_plane.keep_logged_in(stopped).await }));
+        let (snapshot, stopped) = (Arc::clone(&self.snapshot), stop.clone());
+        spawn(Box::pin(async move { snapshot.run(source, stopped).await }));
+        let (reports, control_plane) = (Arc::clone(&self.reports), Arc::clone(&self.control_plane));
+        let stopped = stop.clone();
+        spawn(Box::pin(async move { reports.run(&control_plane, stopped).await }));
+        tasks
+    }
+
+    fn routes(&self) -> Routes {
+        let login = Arc::new(Login::new(
+            login::Settings {
+                gateway: self.name.clone(),
+                instance: self.instance.clone(),
+                deployment: self.deployment,
+                clock: self.clock.clone(),
+            },
+            Arc::clone(&self.snapshot),
+            Arc::clone(&self.control_plane),
+            Arc::clone(&self.reports),
+        ));
+        let configs = K8sAuthConfigs::new(
+            Arc::clone(&self.sealer),
+            Arc::clone(&self.api_servers),
+            Arc::clone(&self.snapshot),
+            Arc::clone(&self.control_plane),
+            self.clock.clone(),
+        );
+        let info = ServerInfo::new(self.name.clone());
+        Routes::new(AuthHandler::service(login))
+            .add_service(configs.service())
+            .add_service(ServerInfoServiceServer::new(info))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! A login, step by step.
+
+use std::sync::Arc;
+
+use postern_core::access_id::AccessId;
+use postern_core::access_token::AccessToken;
+use postern_core::assertion::{self, Terms};
+use postern_core::auth_method::AuthMethod;
+use postern_core::clock::Clock;
+use postern_core::facts::Facts;
+use postern_core::policy::{self, Admission, Denial, Grant};
+use postern_core::reason::DenyReason;
+use postern_core::resource_id::{GatewayName, ResourceId};
+use postern_proto::pb;
+use postern_rpc::caller::Caller;
+use postern_rpc::deadline::Deadline;
+use postern_rpc::error::Reason;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+pub(crate) use self::stop::Stage;
+use self::stop::{Denied, Fault, Stop};
+use crate::cluster::Cluster;
+use crate::control_plane::ControlPlane;
+use crate::presented_token::{PresentedToken, Rejection};
+use crate::reports::Reports;
+use crate::snapshot::{ConfigEntry, Snapshot};
+
+mod record;
+pub(crate) mod stop;
+
+/// What one gateway replica logs in with and for.
+pub(crate) struct Login {
+    settings: Settings,
+    snapshot: Arc<Snapshot>,
+    control_plane: Arc<ControlPlane>,
+    reports: Arc<Reports>,
+}
+
+/// Who the gateway is.
+pub(crate) struct Settings {
+    /// Its name.
+    pub(crate) gateway: GatewayName,
+    /// Which replica of it.
+    pub(crate) instance: String,
+    /// What assertions are for.
+    pub(crate) deployment: Uuid,
+    /// Tells the time.
+    pub(crate) clock: Clock,
+}
+
+/// One request to log in, its names parsed and its token as it came.
+pub(crate) struct Attempt {
+    pub(crate) access_id: AccessId,
+    /// The K8s auth config's name at this gateway.
+    pub(crate) config: ResourceId,
+    pub(crate) token: SecretString,
+    pub(crate) caller: Caller,
+    pub(crate) deadline: Deadline,
+}
+
+/// A login that succeeded.
+pub(crate) struct Granted {
+    pub(crate) access_token: AccessToken,
+    /// What the control plane says of the token.
+    pub(crate) answer: pb::ExchangeAssertionResponse,
+}
+
+/// The config and the method that an attempt names; they name each other.
+struct Route {
+    cluster: Arc<Cluster>,
+    method: Arc<AuthMethod>,
+}
+
+impl Login {
+    pub(crate) fn new(
+        settings: Settings,
+        snapshot: Arc<Snapshot>,
+        control_plane: Arc<ControlPlane>,
+        reports: Arc<Reports>,
+    ) -> Self {
+        Self {
+            settings,
+            snapshot,
+            control_plane,
+            reports,
+        }
+    }
+
+    /// Runs an attempt, and reports its refusal unless the control plane has recorded it already.
+    pub(crate) async fn login(&self, attempt: &Attempt) -> Result<Granted, Stop> {
+        let result = self.steps(attempt).await;
+        if let Err(Stop::Denied(denied)) = &result {
+            self.reports
+                .denied(denied.stage(), self.record(attempt, denied));
+        }
+        result
+    }
+
+    async fn steps(&self, attempt: &Attempt) -> Result<Granted, Stop> {
+        let token = PresentedToken::parse(attempt.token.clone())?;
+        let mut route = self.route(attempt).await?;
+        loop {
+            match self.through(&route, &token, attempt).await {
+                // The control plane decides on what it knows now; a config that has changed
+                // since (another signing key, say) deserves another look.
+                Err(Stop::RefusedByControlPlane) => {
+                    let current = self.caught_up_route(attempt).await?;
+                    if Arc::ptr_eq(&route.cluster, &current.cluster) {
+                        return Err(Stop::RefusedByControlPlane);
+                    }
+                    route = current;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn through(
+        &self,
+        route: &Route,
+        token: &PresentedToken,
+        attempt: &Attempt,
+    ) -> Result<Granted, Stop> {
+        let config = route.cluster.config();
+        if config.disabled {
+            return Err(DenyReason::ConfigDisabled.into());
+        }
+        let admission = policy::admit(&route.method, attempt.caller.ip, self.now())?;
+        token.check_early(&config.issuers, admission.kubernetes(), self.now())?;
+        let facts = self.verify(route, token, admission, attempt).await?;
+        let grant = policy::decide(admission, facts.clone(), self.now())
+            .map_err(|denial| Denied::verified(denial, facts))?;
+        let access_token = AccessToken::generate().map_err(Fault::internal)?;
+        let terms = self.terms(&route.cluster, &access_token);
+        let assertion =
+            assertion::sign(&grant, &terms, &config.signing_key).map_err(Fault::internal)?;
+        let answer = self.exchange(&grant, assertion, attempt).await?;
+        Ok(Granted {
+            access_token,
+            answer,
+        })
+    }
+
+    /// From memory; before it says that something is unknown, the control plane is asked whether
+    /// there is anything new, so that who creates can log in at once.
+    async fn route(&self, attempt: &Attempt) -> Result<Route, Stop> {
+        match self.look_up(attempt) {
+            Err(Stop::Denied(_)) => self.caught_up_route(attempt).await,
+            route => route,
+        }
+    }
+
+    async fn caught_up_route(&self, attempt: &Attempt) -> Result<Route, Stop> {
+        self.snapshot
+            .catch_up(attempt.deadline)
+            .await
+            .map_err(Fault::behind)?;
+        self.look_up(attempt)
+    }
+
+    fn look_up(&self, attempt: &Attempt) -> Result<Route, Stop> {
+        let cluster = match self.snapshot.config(&attempt.config) {
+            Some(ConfigEntry::Live(cluster)) => cluster,
+            Some(ConfigEntry::Unusable) => {
+                return Err(Fault::ConfigUnusable(attempt.config.clone()).into());
+            }
+            None => return Err(DenyReason::ConfigUnknown.into()),
+        };
+        if cluster.config().access_id != attempt.access_id {
+            return Err(DenyReason::AccessIdMismatch.into());
+        }
+        let method = self
+            .snapshot
+            .method(&attempt.access_id)
+            .ok_or(DenyReason::MethodUnknown)?;
+        let kubernetes = method.kubernetes().ok_or(DenyReason::MethodUnknown)?;
+        let key = cluster.config().signing_key.public().id();
+        kubernetes
+            .key(key.as_str())
+            .ok_or(DenyReason::AssertionKeyUnknown)?;
+        Ok(Route { cluster, method })
+    }
+
+    async fn verify(
+        &self,
+        route: &Route,
+        token: &PresentedToken,
+        admission: Admission<'_>,
+        attempt: &Attempt,
+    ) -> Result<Facts, Stop> {
+        let audiences = &admission.kubernetes().audiences;
+        let verdict = route
+            .cluster
+            .verify(token, audiences, attempt.caller.ip, attempt.deadline)
+            .await;
+        let verdict = verdict.map_err(|fault| Fault::Review(attempt.config.clone(), fault))?;
+        Ok(verdict?)
+    }
+
+    fn terms(&self, cluster: &Cluster, access_token: &AccessToken) -> Terms {
+        Terms {
+            token: access_token.hash(),
+            config_uid: cluster.config().uid,
+            gateway: self.settings.gateway.clone(),
+            instance: self.settings.instance.clone(),
+            deployment: self.settings.deployment,
+            now: self.now(),
+            life: cluster.config().token_exp,
+            jti: Uuid::new_v4(),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        grant: &Grant,
+        assertion: String,
+        attempt: &Attempt,
+    ) -> Result<pb::ExchangeAssertionResponse, Stop> {
+        let request = pb::ExchangeAssertionRequest {
+            access_id: grant.access_id().to_string(),
+            assertion,
+            request_id: attempt.caller.request_id.to_string(),
+        };
+        let answer = self
+            .control_plane
+            .exchange(&request, attempt.deadline)
+            .await;
+        answer.map_err(|failure| match failure.reason {
+            Some(Reason::LoginRefused) => Stop::RefusedByControlPlane,
+            _ => Fault::Exchange(Box::new(failure)).into(),
+        })
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        self.settings.clock.now()
+    }
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Shape(fault) => Self::Shape(fault),
+            Rejection::Denied(reason) => reason.into(),
+        }
+    }
+}
+
+impl Denied {
+    fn verified(Denial { reason, rule }: Denial, facts: Facts) -> Self {
+        Self {
+            reason,
+            rule,
+            facts: Some(Box::new(facts)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! A service-account token as a pod presents it: its shape, and what it says about itself.
+//!
+//! Nothing here verifies. What a token says serves to refuse it before the API server is asked;
+//! once the API server has said yes, `iat` and `exp` of these very bytes count as verified.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use postern_core::auth_method::Kubernetes;
+use postern_core::k8s_auth_config::Issuers;
+use postern_core::reason::DenyReason;
+use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
+
+use self::claims::Claims;
+use self::json::Object;
+
+mod claims;
+mod json;
+#[cfg(test)]
+mod tests;
+
+/// The longest token that is looked at, in bytes.
+pub(crate) const MAX_LENGTH: usize = 16 * 1024;
+/// How far clocks may differ; what kube-apiserver allows.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// What clusters sign with: kube-apiserver's own keys, and external signers.
+const ALGORITHMS: [&str; 6] = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"];
+/// Headers that ask a verifier to take a key, or rules, from the token itself.
+const FORBIDDEN_HEADERS: [&str; 5] = ["crit", "jku", "jwk", "x5u", "x5c"];
+
+/// A JWT of at most 16 KiB with an acceptable header, whose claims could be read. Secret.
+pub(crate) struct PresentedToken {
+    text: SecretString,
+    claims: Claims,
+}
+
+/// Why a presented text isn't taken to an API server.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    /// Not a JWT at all: the caller's mistake, and the fault in words.
+    Shape(&'static str),
+    /// A JWT that no cluster issues: refused like any other.
+    Denied(DenyReason),
+}
+
+// === impl PresentedToken ===
+
+impl PresentedToken {
+    /// Looks at a text in linear time and flat memory, whatever it is.
+    ///
+    /// # Errors
+    /// See [`Rejection`]; it never holds a part of the text.
+    pub(crate) fn parse(text: SecretString) -> Result<Self, Rejection> {
+        let [header, payload, signature] = parts(text.expose_secret()).map_err(Rejection::Shape)?;
+        let header = object(header, "has a header that is not a JSON object")?;
+        let payload = object(payload, "has a payload that is not a JSON object")?;
+        decode(signature).ok_or(Rejection::Shape("has a signature that is not base64url"))?;
+        check_header(&header).map_err(Rejection::Denied)?;
+        if signature.is_empty() {
+            return Err(Rejection::Denied(DenyReason::TokenSignatureEmpty));
+        }
+        let claims = Claims::read(&payload).map_err(Rejection::Denied)?;
+        Ok(Self { text, claims })
+    }
+
+    /// The token, for the API server alone.
+    pub(crate) fn text(&self) -> &SecretString {
+        &self.text
+    }
+
+    /// What the token says, unverified.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Refuses what the API server or the method would refuse anyway, so that it isn't asked.
+    /// Passing proves nothing.
+    ///
+    /// # Errors
+    /// The reason.
+    pub(crate) fn check_early(
+        &self,
+        issuers: &Issuers,
+        method: &Kubernetes,
+        now: Timestamp,
+    ) -> Result<(), DenyReason> {
+        let claims = &self.claims;
+        if claims.expire_time.is_none() && !method.allow_legacy_tokens {
+            return Err(DenyReason::TokenWithoutExpiry);
+        }
+        if !issuers.accept(claims.issuer.as_deref()) {
+            return Err(DenyReason::TokenIssuerNotTrusted);
+        }
+        if claims
+            .expire_time
+            .is_some_and(|exp| now.duration_since(exp) > SKEW)
+        {
+            return Err(DenyReason::TokenExpired);
+        }
+        if claims
+            .not_before
+            .is_some_and(|nbf| nbf.duration_since(now) > SKEW)
+        {
+            return Err(DenyReason::TokenNotYetValid);
+        }
+        let listed = method.audiences.listed();
+        if !listed.is_empty() && !claims.audiences.iter().any(|aud| listed.contains(aud)) {
+            return Err(DenyReason::TokenAudienceNotAccepted);
+        }
+        Ok(())
+    }
+}
+
+/// The three parts, after the checks that cost least.
+fn parts(text: &str) -> Result<[&str; 3], &'static str> {
+    if text.is_empty() {
+        return Err("is empty");
+    }
+    if text.len() > MAX_LENGTH {
+        return Err("is longer than 16 KiB");
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if !text.bytes().all(allowed) {
+        return Err("has a character that no JWT has");
+    }
+    let mut parts = text.split('.');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(header), Some(payload), Some(signature), None) => Ok([header, payload, signature]),
+        _ => Err("does not have the three parts of a JWT"),
+    }
+}
+
+fn object(part: &str, fault: &'static str) -> Result<Object, Rejection> {
+    let bytes = decode(part).ok_or(Rejection::Shape(fault))?;
+    json::object(&bytes).map_err(|error| match error {
+        json::Error::NotAnObject => Rejection::Shape(fault),
+        json::Error::DuplicateKey => Rejection::Denied(DenyReason::TokenDuplicateClaim),
+    })
+}
+
+fn decode(part: &str) -> Option<Zeroizing<Vec<u8>>> {
+    URL_SAFE_NO_PAD.decode(part).ok().map(Zeroizing::new)
+}
+
+fn check_header(header: &Object) -> Result<(), DenyReason> {
+    let algorithm = header.get("alg").and_then(|alg| alg.as_str());
+    if !algorithm.is_some_and(|alg| ALGORITHMS.contains(&alg)) {
+        return Err(DenyReason::TokenAlgorithmNotAllowed);
+    }
+    if FORBIDDEN_HEADERS
+        .iter()
+        .any(|name| header.contains_key(*name))
+    {
+        return Err(DenyReason::TokenHeaderNotAllowed);
+    }
+    Ok(())
+}

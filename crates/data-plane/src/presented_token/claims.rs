@@ -1,0 +1,118 @@
+//! The claims that are read, by their exact names.
+
+use jiff::Timestamp;
+use postern_core::facts::Facts;
+use postern_core::reason::DenyReason;
+use serde_json::Value;
+
+use super::json::Object;
+
+/// What a token says about itself. Absent is absent; a wrong type never gets here.
+#[derive(Default)]
+pub(crate) struct Claims {
+    pub(crate) issuer: Option<String>,
+    /// One string or a list of them.
+    pub(crate) audiences: Vec<String>,
+    pub(crate) issue_time: Option<Timestamp>,
+    pub(crate) not_before: Option<Timestamp>,
+    /// Absent in tokens from Secrets.
+    pub(crate) expire_time: Option<Timestamp>,
+    subject: Option<String>,
+    namespace: Option<String>,
+    service_account_name: Option<String>,
+    service_account_uid: Option<String>,
+    pod_name: Option<String>,
+    pod_uid: Option<String>,
+}
+
+impl Claims {
+    pub(super) fn read(payload: &Object) -> Result<Self, DenyReason> {
+        let mut claims = Self {
+            issuer: text(payload, "iss")?,
+            audiences: texts(payload, "aud")?,
+            issue_time: time(payload, "iat")?,
+            not_before: time(payload, "nbf")?,
+            expire_time: time(payload, "exp")?,
+            subject: text(payload, "sub")?,
+            // As in tokens from Secrets; bound tokens have them below.
+            namespace: text(payload, "kubernetes.io/serviceaccount/namespace")?,
+            service_account_name: text(
+                payload,
+                "kubernetes.io/serviceaccount/service-account.name",
+            )?,
+            service_account_uid: text(payload, "kubernetes.io/serviceaccount/service-account.uid")?,
+            ..Self::default()
+        };
+        if let Some(bound) = object(payload, "kubernetes.io")? {
+            claims.namespace = text(bound, "namespace")?.or(claims.namespace);
+            if let Some(account) = object(bound, "serviceaccount")? {
+                claims.service_account_name =
+                    text(account, "name")?.or(claims.service_account_name);
+                claims.service_account_uid = text(account, "uid")?.or(claims.service_account_uid);
+            }
+            if let Some(pod) = object(bound, "pod")? {
+                claims.pod_name = text(pod, "name")?;
+                claims.pod_uid = text(pod, "uid")?;
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Whether the token names the same subject as what was verified, where both name one.
+    pub(crate) fn agree_with(&self, facts: &Facts) -> bool {
+        let subject = format!(
+            "system:serviceaccount:{}:{}",
+            facts.namespace, facts.service_account_name
+        );
+        let same = |claim: &Option<String>, fact: Option<&String>| match (claim, fact) {
+            (Some(claim), Some(fact)) => claim == fact,
+            _ => true,
+        };
+        same(&self.subject, Some(&subject))
+            && same(&self.namespace, Some(&facts.namespace))
+            && same(
+                &self.service_account_name,
+                Some(&facts.service_account_name),
+            )
+            && same(&self.service_account_uid, Some(&facts.service_account_uid))
+            && same(&self.pod_name, facts.pod_name.as_ref())
+            && same(&self.pod_uid, facts.pod_uid.as_ref())
+    }
+}
+
+fn object<'o>(object: &'o Object, name: &str) -> Result<Option<&'o Object>, DenyReason> {
+    match object.get(name) {
+        None => Ok(None),
+        Some(Value::Object(inner)) => Ok(Some(inner)),
+        Some(_) => Err(DenyReason::TokenClaimMalformed),
+    }
+}
+
+fn text(object: &Object, name: &str) -> Result<Option<String>, DenyReason> {
+    object.get(name).map(string).transpose()
+}
+
+fn texts(object: &Object, name: &str) -> Result<Vec<String>, DenyReason> {
+    match object.get(name) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(list)) => list.iter().map(string).collect(),
+        Some(one) => Ok(vec![string(one)?]),
+    }
+}
+
+fn string(value: &Value) -> Result<String, DenyReason> {
+    value
+        .as_str()
+        .map(str::to_owned)
+        .ok_or(DenyReason::TokenClaimMalformed)
+}
+
+fn time(object: &Object, name: &str) -> Result<Option<Timestamp>, DenyReason> {
+    let Some(value) = object.get(name) else {
+        return Ok(None);
+    };
+    let time = value
+        .as_i64()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map(Some).ok_or(DenyReason::TokenClaimMalformed)
+}

@@ -1,0 +1,82 @@
+//! Limits on the records that a caller can cause before anything is verified.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use postern_core::audit::Event;
+use uuid::Uuid;
+
+/// Records of a peer, a reason and a minute.
+pub(super) const MAX_RECORDS: u32 = 10;
+/// Peers, reasons and minutes that are told apart at once.
+pub(super) const MAX_WINDOWS: usize = 10_000;
+
+/// One minute of a peer's refusals for one reason.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    peer: Option<IpAddr>,
+    reason: String,
+    minute: i64,
+}
+
+#[derive(Default)]
+struct Window {
+    records: u32,
+    /// The first one beyond the records; its `count` says how many.
+    rest: Option<Event>,
+}
+
+#[derive(Default)]
+pub(super) struct Flood {
+    windows: HashMap<Key, Window>,
+}
+
+/// What becomes of a refusal.
+pub(super) enum Limited {
+    /// A record of its own.
+    Record(Event),
+    /// One more of many; its minute's count will be a record.
+    Counted,
+    /// From one peer too many.
+    Overflow(Event),
+}
+
+impl Flood {
+    pub(super) fn admit(&mut self, event: Event) -> Limited {
+        let key = Key {
+            peer: event.caller_ip,
+            reason: event.reason.clone(),
+            minute: minute(event.time),
+        };
+        if self.windows.len() >= MAX_WINDOWS && !self.windows.contains_key(&key) {
+            return Limited::Overflow(event);
+        }
+        let window = self.windows.entry(key).or_default();
+        if window.records < MAX_RECORDS {
+            window.records += 1;
+            return Limited::Record(event);
+        }
+        match &mut window.rest {
+            Some(rest) => rest.count = rest.count.saturating_add(1),
+            None => {
+                // A record of its own, with the first one's request ID.
+                let id = Uuid::now_v7();
+                window.rest = Some(Event { id, ..event });
+            }
+        }
+        Limited::Counted
+    }
+
+    /// Forgets minutes that are over at `now`, or all, and returns their counts.
+    pub(super) fn close(&mut self, now: Option<Timestamp>) -> Vec<Event> {
+        let current = now.map(minute);
+        let over = |key: &Key| current.is_none_or(|current| key.minute < current);
+        let closed = self.windows.extract_if(|key, _| over(key));
+        closed.filter_map(|(_, window)| window.rest).collect()
+    }
+}
+
+fn minute(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(60)
+}

@@ -1,0 +1,90 @@
+//! Configs, rows and methods for this crate's tests.
+
+use jiff::Timestamp;
+use postern_core::k8s_auth_config::K8sAuthConfig;
+use postern_core::key::{SigningAlgorithm, SigningKey};
+use postern_core::seal::{Keyring, SealKeyId};
+use postern_proto::convert::k8s_auth_config::{self as convert, Identity};
+use postern_proto::pb;
+use secrecy::ExposeSecret as _;
+use uuid::Uuid;
+
+use crate::sealing::Sealer;
+
+pub(crate) const ACCESS_ID: &str = "p-abcdefghijkl";
+pub(crate) const HOST: &str = "https://127.0.0.1:8443";
+
+pub(crate) fn noon() -> Timestamp {
+    "2026-11-23T12:00:00Z".parse().unwrap()
+}
+
+/// A line of a seal key file.
+pub(crate) fn key_line(id: &str) -> String {
+    let id: SealKeyId = id.parse().unwrap();
+    Keyring::generate_line(&id).unwrap().to_string()
+}
+
+pub(crate) fn sealer(gateway: &str, lines: &[&str]) -> Sealer {
+    let keyring = Keyring::parse(&lines.join("\n")).unwrap();
+    Sealer::new(gateway.parse().unwrap(), keyring)
+}
+
+pub(crate) fn config(id: &str, uid: u128, generation: i64) -> K8sAuthConfig {
+    config_at(HOST, id, uid, generation)
+}
+
+pub(crate) fn config_at(host: &str, id: &str, uid: u128, generation: i64) -> K8sAuthConfig {
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
+    let identity = Identity {
+        name: format!("gateways/default/k8sAuthConfigs/{id}").parse().unwrap(),
+        uid: Uuid::from_u128(uid),
+        generation,
+    };
+    let wire = pb::K8sAuthConfig {
+        access_id: Some(ACCESS_ID.to_owned()),
+        k8s_host: Some(host.to_owned()),
+        k8s_ca_cert: Some(ca_pem()),
+        k8s_issuers: vec!["https://issuer".to_owned()],
+        ..pb::K8sAuthConfig::default()
+    };
+    let secrets = pb::K8sAuthConfigSecrets {
+        signing_key: Some(key.to_pkcs8_pem().expose_secret().to_owned()),
+        token_reviewer_jwt: Some("aaa.bbb.ccc".to_owned()),
+    };
+    let accepted = convert::created(identity, &wire, &secrets, noon());
+    accepted.ok().unwrap().config
+}
+
+/// With a CA, a live config needs no system roots.
+fn ca_pem() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.self_signed(&key).unwrap().pem()
+}
+
+pub(crate) fn method(id: &str, access_id: &str) -> pb::AuthMethod {
+    let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
+    let kubernetes = pb::KubernetesAuthMethod {
+        rules: vec![pb::Rule {
+            namespaces: vec!["my-namespace-a".to_owned()],
+            pods: vec!["mypod1".to_owned()],
+            ..pb::Rule::default()
+        }],
+        public_keys: vec![pb::PublicKey {
+            public_key: key.public().to_pem(),
+            ..pb::PublicKey::default()
+        }],
+        ..pb::KubernetesAuthMethod::default()
+    };
+    pb::AuthMethod {
+        name: format!("authMethods/{id}"),
+        access_id: access_id.to_owned(),
+        meta: Some(pb::ResourceMeta {
+            uid: Uuid::from_u128(99).to_string(),
+            ..pb::ResourceMeta::default()
+        }),
+        r#type: Some(pb::auth_method::Type::Kubernetes(kubernetes)),
+        ..pb::AuthMethod::default()
+    }
+}

@@ -1,0 +1,68 @@
+//! `postern init`: everything that a first start needs, made where it is missing.
+
+use std::path::Path;
+
+use clap::Args;
+use postern_dev::deployment::{Deployment, InitOptions};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::flags::{Connection, OutputFlags, present};
+use crate::output;
+use crate::session::{DEFAULT_CONTROL_PLANE_URL, DEFAULT_GATEWAY_URL};
+
+/// Make what a first start needs: CA, certificates, seal keys, credentials. Changes nothing that exists
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The folder to make it in
+    #[arg(value_name = "DIR")]
+    dir: String,
+    /// An API server that the gateway may talk to, https://…; repeat it for several.
+    /// Without any, an administrator of the control plane can point the gateway anywhere
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    api_server: Vec<String>,
+}
+
+pub(crate) fn run(
+    args: &InitArgs,
+    connection: &Connection,
+    flags: &OutputFlags,
+) -> Result<(), Failure> {
+    let dir = present("DIR", &args.dir)?;
+    let or = |flag: &str, value: &Option<String>, default: &str| match value {
+        Some(value) => present(flag, value),
+        None => Ok(default.to_owned()),
+    };
+    let options = InitOptions {
+        control_plane_url: or(
+            "--control-plane-url",
+            &connection.control_plane_url,
+            DEFAULT_CONTROL_PLANE_URL,
+        )?,
+        gateway_url: or("--gateway-url", &connection.gateway_url, DEFAULT_GATEWAY_URL)?,
+        gateway_name: or("--gateway-name", &connection.gateway_name, "default")?,
+        api_servers: args.api_server.clone(),
+    };
+    let deployment = Deployment::init(Path::new(&dir), &options)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    if args.api_server.is_empty() {
+        output::note(
+            "warning: the gateway has no list of API servers that it may talk to (--api-server; `api_servers` in gateway.json)",
+        );
+    }
+    let mut text = String::new();
+    for path in deployment.created() {
+        text.push_str(&format!("made {}\n", path.display()));
+    }
+    if text.is_empty() {
+        text.push_str("Everything was there already; nothing was changed.\n");
+    }
+    text.push_str(&format!(
+        "Next:\n  \
+         postern control-plane serve --database-url sqlite:postern.db --bootstrap {dir}/control-plane/bootstrap.json --tls-cert {dir}/control-plane/server.pem --tls-key {dir}/control-plane/server-key.pem\n  \
+         postern gateway serve --config {dir}/gateway/gateway.json\n  \
+         postern configure --access-key-file {dir}/admin.json",
+    ));
+    let made: Vec<String> = deployment.created().iter().map(|p| p.display().to_string()).collect();
+    output::print(flags.format(), &json!({ "dir": dir, "made": made }), &text)
+}

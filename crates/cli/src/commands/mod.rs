@@ -1,0 +1,14 @@
+//! Every command, a file a noun.
+
+pub(crate) mod audit;
+pub(crate) mod auth;
+pub(crate) mod auth_method;
+pub(crate) mod configure;
+pub(crate) mod dev;
+pub(crate) mod gateway;
+pub(crate) mod health;
+pub(crate) mod init;
+pub(crate) mod k8s_auth_config;
+pub(crate) mod seal_key;
+pub(crate) mod serve;
+pub(crate) mod tour;

@@ -1,0 +1,124 @@
+//! `postern control-plane serve` and `postern gateway serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use postern_control_plane::bootstrap::Bootstrap;
+use postern_core::clock::Clock;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::failure::{Exit, Failure};
+use crate::flags::present;
+
+/// The control plane
+#[derive(Debug, Subcommand)]
+pub(crate) enum ControlPlaneCommand {
+    /// Run a control plane
+    Serve(ControlPlaneServeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControlPlaneServeArgs {
+    /// postgres://… (a socket, loopback, or sslmode=verify-full) or sqlite:FILE
+    #[arg(long, env = "POSTERN_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// What `postern init` left for a first start; changes nothing that exists
+    #[arg(long, env = "POSTERN_BOOTSTRAP", value_name = "FILE")]
+    bootstrap: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsFlags,
+    /// Where to listen
+    #[arg(long, env = "POSTERN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8100")]
+    listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TlsFlags {
+    /// PEM file of the server's certificate and its chain; read again when it changes
+    #[arg(long, env = "POSTERN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, env = "POSTERN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayServeArgs {
+    /// The gateway's configuration file, such as `postern init` makes
+    #[arg(long, env = "POSTERN_GATEWAY_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// Where to listen
+    #[arg(long, env = "POSTERN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8000")]
+    listen: SocketAddr,
+}
+
+pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), Failure> {
+    let ControlPlaneCommand::Serve(args) = command;
+    let database_url = present("--database-url", &args.database_url)?;
+    let database_url = database_url
+        .parse()
+        .map_err(|error| Failure::usage(format!("--database-url: {error}")))?;
+    let bootstrap = args.bootstrap.as_deref().map(Bootstrap::read).transpose();
+    let bootstrap = bootstrap.map_err(|error| Failure::usage(format!("--bootstrap: {}", chain(&error))))?;
+    let mut server = postern_rpc::server::Config::new(args.listen);
+    if let (Some(certificate), Some(key)) = (&args.tls.tls_cert, &args.tls.tls_key) {
+        server = server.with_tls(certificate, key);
+    }
+    let config = postern_control_plane::Config {
+        server,
+        database_url,
+        bootstrap,
+        clock: Clock::system(),
+        audit: Box::new(std::io::stdout()),
+    };
+    let bound = postern_control_plane::bind(config).await.map_err(cant_start)?;
+    info!(address = %bound.addr(), "control plane listening");
+    bound.serve(shutdown()?).await.map_err(cant_start)
+}
+
+pub(crate) async fn gateway(args: &GatewayServeArgs) -> Result<(), Failure> {
+    let config = postern_data_plane::config::Config::load(&args.config, args.listen, Clock::system())
+        .map_err(|error| Failure::usage(chain(&error)))?;
+    let name = config.gateway.clone();
+    let bound = postern_data_plane::bind(config).await.map_err(cant_start)?;
+    info!(address = %bound.addr(), gateway = %name, "gateway listening");
+    bound.serve(shutdown()?).await.map_err(cant_start)
+}
+
+fn cant_start<E: std::error::Error + 'static>(error: E) -> Failure {
+    Failure::new(Exit::Unavailable, chain(&error))
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Cancelled by Ctrl-C or SIGTERM.
+pub(crate) fn shutdown() -> Result<CancellationToken, Failure> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| Failure::new(Exit::Unavailable, format!("signals: {error}")))
+    };
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        info!("stopping");
+        cancel.cancel();
+    });
+    Ok(token)
+}

@@ -1,0 +1,163 @@
+//! What flags and their values look like, for every command alike.
+
+use clap::{ArgMatches, Args, Command};
+
+use crate::failure::Failure;
+
+/// Where the servers are and whom to trust for them.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// The control plane [env: POSTERN_CONTROL_PLANE_URL; default: https://localhost:8100]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) control_plane_url: Option<String>,
+    /// The gateway [env: POSTERN_GATEWAY_URL; default: https://localhost:8000]
+    #[arg(long, short = 'u', global = true, value_name = "URL")]
+    pub(crate) gateway_url: Option<String>,
+    /// The gateway's name, where its URL isn't the one that the control plane knows
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) gateway_name: Option<String>,
+    /// PEM file of a CA to trust beside the system's [env: POSTERN_CA_CERT]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_cert: Option<String>,
+    /// Which profile to read [env: POSTERN_PROFILE; default: default]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// How long to keep trying, such as 30s [default: 10s]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+    /// Say on standard error which address is used and where it came from
+    #[arg(long, short = 'v', global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// How to print the result.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputFlags {
+    /// One JSON document on standard output, and nothing else
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) json: Option<bool>,
+    /// table, json or yaml
+    #[arg(long, short = 'o', global = true, value_name = "FORMAT", value_enum)]
+    pub(crate) output: Option<crate::output::Format>,
+}
+
+/// Lets every flag swallow what stands behind it, so that [`check_values`] can say whose value
+/// is missing.
+pub(crate) fn take_hyphens(command: Command) -> Command {
+    command
+        .mut_args(|arg| {
+            let takes_value = arg.get_num_args().is_none_or(|n| n.min_values() > 0);
+            let is_value = matches!(
+                arg.get_action(),
+                clap::ArgAction::Set | clap::ArgAction::Append
+            );
+            if is_value && takes_value {
+                arg.allow_hyphen_values(true)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(take_hyphens)
+}
+
+/// Refuses values that are really the next flag, as an empty shell variable leaves them.
+pub(crate) fn check_values(command: &Command, matches: &ArgMatches) -> Result<(), Failure> {
+    for id in matches.ids() {
+        if matches.value_source(id.as_str()) != Some(clap::parser::ValueSource::CommandLine) {
+            continue;
+        }
+        let Ok(Some(values)) = matches.try_get_raw(id.as_str()) else {
+            continue;
+        };
+        for value in values {
+            let value = value.to_string_lossy();
+            if value.starts_with('-') && value != "-" && !value.starts_with("-----BEGIN ") {
+                return Err(swallowed(&flag_name(command, id.as_str()), &value));
+            }
+        }
+    }
+    match matches.subcommand() {
+        Some((name, matches)) => match command.find_subcommand(name) {
+            Some(command) => check_values(command, matches),
+            None => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+fn flag_name(command: &Command, id: &str) -> String {
+    let arg = command.get_arguments().find(|arg| arg.get_id() == id);
+    match arg.and_then(clap::Arg::get_long) {
+        Some(long) => format!("--{long}"),
+        None => id.to_owned(),
+    }
+}
+
+fn swallowed(flag: &str, value: &str) -> Failure {
+    let shown: String = value.split('=').next().unwrap_or_default().chars().take(40).collect();
+    Failure::usage(format!(
+        "{flag} has no value: `{shown}` follows it. The variable behind {flag} was probably empty"
+    ))
+}
+
+/// A flag whose text must not be empty.
+pub(crate) fn present(flag: &str, value: &str) -> Result<String, Failure> {
+    let value = value.trim();
+    if value.is_empty() {
+        return Err(Failure::usage(format!(
+            "{flag} is empty. The variable behind {flag} was probably empty"
+        )));
+    }
+    Ok(value.to_owned())
+}
+
+/// The flag that fills a field of the API, for errors that the servers find.
+pub(crate) fn of_field(field: &str) -> Option<&'static str> {
+    let field = field
+        .trim_start_matches("auth_method.")
+        .trim_start_matches("k8s_auth_config.");
+    let bare: String = {
+        // `kubernetes.rules[0].pods[1]` → `kubernetes.rules.pods`
+        let mut bare = String::new();
+        let mut depth = 0;
+        for c in field.chars() {
+            match c {
+                '[' => depth += 1,
+                ']' => depth -= 1,
+                c if depth == 0 => bare.push(c),
+                _ => {}
+            }
+        }
+        bare
+    };
+    Some(match bare.as_str() {
+        "auth_method_id" | "k8s_auth_config_id" | "name" => "--name",
+        "description" => "--description",
+        "access_expire_time" => "--access-expires",
+        "token_ttl" => "--jwt-ttl",
+        "bound_ips" => "--bound-ips",
+        "gw_bound_ips" => "--gw-bound-ips",
+        "kubernetes.audiences" => "--audience",
+        "kubernetes.rules" | "kubernetes.rules.namespaces" => "--bound-namespaces",
+        "kubernetes.rules.service_accounts" => "--bound-sa-names",
+        "kubernetes.rules.pods" => "--bound-pod-names",
+        "kubernetes.rules.namespaced_service_accounts" => "--bound-namespaced-sa-names",
+        "kubernetes.rules.any_namespace" => "--any-namespace",
+        "kubernetes.rules.allow_any" => "--allow-any",
+        "kubernetes.public_keys.public_key" | "kubernetes.public_keys" => "--public-key",
+        "access_id" => "--access-id",
+        "access_key" => "--access-key-file",
+        "k8s_host" => "--k8s-host",
+        "k8s_ca_cert" => "--k8s-ca-cert",
+        "k8s_issuers" => "--k8s-issuer",
+        "disable_issuer_validation" => "--disable-issuer-validation",
+        "token_exp" => "--token-exp",
+        "secrets.signing_key" => "--signing-key",
+        "secrets.token_reviewer_jwt" => "--token-reviewer-jwt",
+        "service_account_token" => "--k8s-service-account-token",
+        "k8s_auth_config" => "--k8s-auth-config-name",
+        _ => return None,
+    })
+}

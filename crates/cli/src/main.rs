@@ -1,0 +1,238 @@
+//! The `postern` command: both servers and everything that people do with them.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod failure;
+mod flags;
+mod output;
+mod profile;
+mod session;
+mod values;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
+use tracing_subscriber::EnvFilter;
+
+use commands::{audit, auth, auth_method, configure, dev, gateway, health, init, k8s_auth_config, serve, tour};
+use failure::{Exit, Failure};
+use flags::{Connection, OutputFlags};
+
+/// Turns a pod's Kubernetes service-account token into a short-lived access token
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Auth(auth::AuthArgs),
+    Configure(configure::ConfigureArgs),
+    #[command(subcommand)]
+    AuthMethod(auth_method::AuthMethodCommand),
+    #[command(subcommand)]
+    K8sAuthConfig(k8s_auth_config::ConfigCommand),
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    #[command(subcommand)]
+    Gateway(gateway::GatewayCommand),
+    #[command(subcommand)]
+    ControlPlane(serve::ControlPlaneCommand),
+    Health(health::HealthArgs),
+    Init(init::InitArgs),
+    Dev(dev::DevArgs),
+    Tour(tour::TourArgs),
+    /// The same as `auth-method create k8s`
+    #[command(name = "create-auth-method-k8s", next_help_heading = "Tutorial")]
+    CreateAuthMethodK8s(auth_method::CreateArgs),
+    /// The same as `auth-method update k8s`
+    #[command(name = "update-auth-method-k8s")]
+    UpdateAuthMethodK8s(auth_method::UpdateArgs),
+    /// The same as `auth-method get`
+    GetAuthMethod(auth_method::NameArgs),
+    /// The same as `auth-method list`
+    ListAuthMethods(auth_method::ListArgs),
+    /// The same as `auth-method delete`
+    DeleteAuthMethod(auth_method::DeleteArgs),
+    /// The same as `k8s-auth-config create`
+    #[command(name = "gateway-create-k8s-auth-config")]
+    GatewayCreateK8sAuthConfig(k8s_auth_config::CreateArgs),
+    /// The same as `k8s-auth-config update`
+    #[command(name = "gateway-update-k8s-auth-config")]
+    GatewayUpdateK8sAuthConfig(k8s_auth_config::UpdateArgs),
+    /// The same as `k8s-auth-config get`
+    #[command(name = "gateway-get-k8s-auth-config")]
+    GatewayGetK8sAuthConfig(k8s_auth_config::NameArgs),
+    /// The same as `k8s-auth-config list`
+    #[command(name = "gateway-list-k8s-auth-config", alias = "gateway-list-k8s-auth-configs")]
+    GatewayListK8sAuthConfig(k8s_auth_config::ListArgs),
+    /// The same as `k8s-auth-config delete`
+    #[command(name = "gateway-delete-k8s-auth-config")]
+    GatewayDeleteK8sAuthConfig(k8s_auth_config::NameArgs),
+    /// Print a completion script for a shell
+    Completion {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write the man pages into a folder
+    Man {
+        #[arg(value_name = "DIR")]
+        dir: std::path::PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    postern_rpc::tls::install_crypto_provider();
+    match parse().and_then(start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::note(&failure.to_string());
+            failure.exit().into()
+        }
+    }
+}
+
+fn parse() -> Result<Cli, Failure> {
+    let command = flags::take_hyphens(Cli::command());
+    let matches = match command.clone().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return Err(usage(&error)),
+    };
+    flags::check_values(&command, &matches)?;
+    Cli::from_arg_matches(&matches).map_err(|error| usage(&error))
+}
+
+/// Help and version are printed as they are; what was wrong gets our own last line.
+fn usage(error: &clap::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        ErrorKind::InvalidValue if error.to_string().contains("none was supplied") => {
+            Failure::usage(strip(error))
+                .hint("the variable behind the flag was probably empty")
+        }
+        _ => Failure::usage(strip(error)),
+    }
+}
+
+fn strip(error: &clap::Error) -> String {
+    let text = error.to_string();
+    text.trim_start_matches("error: ").trim_end().to_owned()
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Unavailable, format!("runtime: {error}")))?;
+    runtime.block_on(Box::pin(run(cli)))
+}
+
+/// Standard output is for data and, in a control plane, for audit records.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let (c, o) = (&cli.connection, &cli.output);
+    match &cli.command {
+        Command::Auth(args) => auth::run(args, c, o).await,
+        Command::Configure(args) => configure::run(args, c),
+        Command::AuthMethod(command) => auth_method::run(command, c, o).await,
+        Command::K8sAuthConfig(command) => k8s_auth_config::run(command, c, o).await,
+        Command::Audit(command) => audit::run(command, c, o).await,
+        Command::Gateway(command) => gateway::run(command, c, o).await,
+        Command::ControlPlane(command) => serve::control_plane(command).await,
+        Command::Health(args) => health::run(args, c, o).await,
+        Command::Init(args) => init::run(args, c, o),
+        Command::Dev(args) => dev::run(args, c, o).await,
+        Command::Tour(args) => tour::run(args, c, o).await,
+        Command::CreateAuthMethodK8s(args) => auth_method::create(args, c, o).await,
+        Command::UpdateAuthMethodK8s(args) => auth_method::update(args, c, o).await,
+        Command::GetAuthMethod(args) => auth_method::get(args, c, o).await,
+        Command::ListAuthMethods(args) => auth_method::list(args, c, o).await,
+        Command::DeleteAuthMethod(args) => auth_method::delete(args, c, o).await,
+        Command::GatewayCreateK8sAuthConfig(args) => k8s_auth_config::create(args, c, o).await,
+        Command::GatewayUpdateK8sAuthConfig(args) => k8s_auth_config::update(args, c, o).await,
+        Command::GatewayGetK8sAuthConfig(args) => k8s_auth_config::get(args, c, o).await,
+        Command::GatewayListK8sAuthConfig(args) => k8s_auth_config::list(args, c, o).await,
+        Command::GatewayDeleteK8sAuthConfig(args) => k8s_auth_config::delete(args, c, o).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "postern", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man { dir } => clap_mangen::generate_to(Cli::command(), dir)
+            .map_err(|error| Failure::file(dir, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        flags::take_hyphens(Cli::command()).debug_assert();
+    }
+
+    fn refused(line: &[&str]) -> String {
+        let command = flags::take_hyphens(Cli::command());
+        let matches = command.clone().try_get_matches_from(line);
+        match matches {
+            Err(error) => usage(&error).to_string(),
+            Ok(matches) => flags::check_values(&command, &matches).unwrap_err().to_string(),
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_named_by_the_flag_that_lost_its_value() {
+        let line = ["postern", "auth", "--access-id", "--k8s-auth-config-name", "k8s-conf"];
+        let error = refused(&line);
+        assert!(error.contains("--access-id has no value"), "{error}");
+        assert!(error.contains("probably empty"), "{error}");
+        let last = refused(&["postern", "auth", "--k8s-auth-config-name", "c", "--access-id"]);
+        assert!(last.contains("--access-id") && last.contains("probably empty"), "{last}");
+    }
+
+    #[test]
+    fn a_key_in_pem_is_a_value() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----";
+        let line = [
+            "postern", "gateway-create-k8s-auth-config", "--name", "c", "--signing-key", pem,
+            "--disable-issuer-validation",
+        ];
+        let command = flags::take_hyphens(Cli::command());
+        let matches = command.clone().try_get_matches_from(line).unwrap();
+        assert!(flags::check_values(&command, &matches).is_ok());
+    }
+
+    #[test]
+    fn booleans_are_bare_or_said() {
+        for (flag, expected) in [
+            ("--any-namespace", Some(true)),
+            ("--any-namespace=true", Some(true)),
+            ("--any-namespace=false", Some(false)),
+        ] {
+            let line = ["postern", "create-auth-method-k8s", "-n", "m", flag];
+            let matches = flags::take_hyphens(Cli::command()).try_get_matches_from(line).unwrap();
+            let (_, matches) = matches.subcommand().unwrap();
+            assert_eq!(matches.get_one::<bool>("any_namespace").copied(), expected);
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! From flags to a server that is what it should be, and an administrator logged in to it.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use postern_proto::pb;
+use postern_proto::pb::access_key_auth_service_client::AccessKeyAuthServiceClient;
+use postern_proto::pb::gateway_service_client::GatewayServiceClient;
+use postern_proto::pb::server_info_service_client::ServerInfoServiceClient;
+use postern_rpc::caller::BearerToken;
+use postern_rpc::client::{self, Channel, Credentials as _, Target};
+use postern_rpc::deadline::Deadline;
+use secrecy::{ExposeSecret as _, SecretString};
+use tonic::{Request, Response, Status};
+
+use crate::failure::{Exit, Failure};
+use crate::flags::{Connection, present};
+use crate::output::note;
+use crate::profile::{self, Profile};
+
+pub(crate) const DEFAULT_CONTROL_PLANE_URL: &str = "https://localhost:8100";
+pub(crate) const DEFAULT_GATEWAY_URL: &str = "https://localhost:8000";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Addresses and trust: what the flags, the environment and the profile say, in that order.
+pub(crate) struct Session {
+    connection: Connection,
+    profile_name: String,
+    profile: Profile,
+    ca_pem: Option<Vec<u8>>,
+    deadline: Deadline,
+}
+
+/// A server that has said what it is.
+pub(crate) struct Server {
+    pub(crate) channel: Channel,
+    /// For messages: `the gateway at https://…`.
+    pub(crate) label: String,
+    pub(crate) url: String,
+    info: pb::GetServerInfoResponse,
+    deadline: Deadline,
+}
+
+/// A server and a token for it.
+pub(crate) struct Administrator {
+    pub(crate) server: Server,
+    token: BearerToken,
+}
+
+/// What a failed call means on a server.
+type Called<T> = Result<Response<T>, Status>;
+
+// === impl Session ===
+
+impl Session {
+    pub(crate) fn open(connection: &Connection) -> Result<Self, Failure> {
+        let (profile_name, asked_for) = match (&connection.profile, variable("POSTERN_PROFILE")) {
+            (Some(name), _) => (name.clone(), true),
+            (None, Some(name)) => (name, true),
+            (None, None) => (profile::DEFAULT.to_owned(), false),
+        };
+        let profile = match profile::load(&profile_name)? {
+            Some(profile) => profile,
+            None if asked_for => {
+                return Err(Failure::usage(format!("there is no profile `{profile_name}`"))
+                    .hint(format!("make it with: postern configure --profile {profile_name} …")));
+            }
+            None => Profile::default(),
+        };
+        let timeout = match &connection.timeout {
+            Some(text) => timeout(text)?,
+            None => DEFAULT_TIMEOUT,
+        };
+        let ca_pem = ca(connection, &profile)?;
+        Ok(Self {
+            connection: connection.clone(),
+            profile_name,
+            profile,
+            ca_pem,
+            deadline: Deadline::after(timeout),
+        })
+    }
+
+    /// The gateway, once it has said that it is one.
+    pub(crate) async fn gateway(&self) -> Result<Server, Failure> {
+        let url = self.gateway_url()?;
+        self.server("gateway", url, pb::ServerRole::Gateway).await
+    }
+
+    /// The control plane, once it has said that it is one.
+    pub(crate) async fn control_plane(&self) -> Result<Server, Failure> {
+        let given = self.connection.control_plane_url.as_deref();
+        let url = self.address(
+            "control plane",
+            ("--control-plane-url", given),
+            "POSTERN_CONTROL_PLANE_URL",
+            self.profile.control_plane_url.as_deref(),
+            DEFAULT_CONTROL_PLANE_URL,
+        )?;
+        self.server("control plane", url, pb::ServerRole::ControlPlane).await
+    }
+
+    /// Logged in at the control plane.
+    pub(crate) async fn administrator(&self) -> Result<Administrator, Failure> {
+        let server = self.control_plane().await?;
+        let token = self.log_in(&server, String::new()).await?;
+        Ok(Administrator { server, token })
+    }
+
+    /// Logged in for one gateway: its name comes from the control plane or from
+    /// `--gateway-name`, never from the gateway, and the token opens nothing but its configs.
+    pub(crate) async fn gateway_administrator(&self) -> Result<Administrator, Failure> {
+        let gateway_url = self.gateway_url()?;
+        let control_plane = self.control_plane().await?;
+        let name = match self.gateway_name()? {
+            Some(name) => name,
+            None => self.name_of(&control_plane, &gateway_url).await?,
+        };
+        let server = self.server("gateway", gateway_url, pb::ServerRole::Gateway).await?;
+        if server.info.gateway != name {
+            return Err(Failure::new(
+                Exit::Unavailable,
+                format!("{} says that it is `{}`, not `{name}`", server.label, server.info.gateway),
+            ));
+        }
+        let token = self.log_in(&control_plane, name).await?;
+        Ok(Administrator { server, token })
+    }
+
+    fn gateway_name(&self) -> Result<Option<String>, Failure> {
+        match &self.connection.gateway_name {
+            Some(name) => present("--gateway-name", name).map(Some),
+            None => Ok(self.profile.gateway_name.clone()),
+        }
+    }
+
+    async fn name_of(&self, control_plane: &Server, gateway_url: &str) -> Result<String, Failure> {
+        let token = self.log_in(control_plane, String::new()).await?;
+        let administrator = Administrator {
+            server: control_plane.clone(),
+            token,
+        };
+        let gateways = list_gateways(&administrator).await?;
+        let wanted = origin(gateway_url);
+        let known = gateways.iter().find(|g| wanted.is_some() && origin(&g.url) == wanted);
+        known
+            .and_then(|g| g.name.strip_prefix("gateways/"))
+            .map(str::to_owned)
+            .ok_or_else(|| {
+                let urls: Vec<String> =
+                    gateways.iter().map(|g| format!("{} at {}", g.name, g.url)).collect();
+                Failure::new(
+                    Exit::NotFound,
+                    format!("the control plane knows no gateway at {gateway_url}; it knows {}", urls.join(", ")),
+                )
+                .hint("say which one it is with --gateway-name")
+            })
+    }
+
+    async fn log_in(&self, server: &Server, gateway: String) -> Result<BearerToken, Failure> {
+        let (access_id, access_key) = self.credential()?;
+        let request = pb::AuthenticateAccessKeyRequest {
+            access_id,
+            access_key: access_key.expose_secret().to_owned(),
+            gateway,
+        };
+        let response = server
+            .call(&request, |channel, request| async move {
+                AccessKeyAuthServiceClient::new(channel).authenticate_access_key(request).await
+            })
+            .await?;
+        Ok(BearerToken::new(response.access_token))
+    }
+
+    fn credential(&self) -> Result<(String, SecretString), Failure> {
+        match (&self.profile.access_id, &self.profile.access_key) {
+            (Some(id), Some(key)) => Ok((id.clone(), SecretString::from(key.as_str()))),
+            _ => Err(Failure::usage(format!(
+                "the profile `{}` has no administrator's credential",
+                self.profile_name
+            ))
+            .hint("make it with: postern configure --access-key-file admin.json")),
+        }
+    }
+
+    fn gateway_url(&self) -> Result<String, Failure> {
+        self.address(
+            "gateway",
+            ("--gateway-url", self.connection.gateway_url.as_deref()),
+            "POSTERN_GATEWAY_URL",
+            self.profile.gateway_url.as_deref(),
+            DEFAULT_GATEWAY_URL,
+        )
+    }
+
+    fn address(
+        &self,
+        what: &str,
+        (flag, given): (&str, Option<&str>),
+        variable_name: &str,
+        stored: Option<&str>,
+        default: &str,
+    ) -> Result<String, Failure> {
+        let (url, source) = if let Some(given) = given {
+            (present(flag, given)?, format!("from {flag}"))
+        } else if let Some(value) = variable(variable_name) {
+            (value, format!("from {variable_name}"))
+        } else if let Some(stored) = stored {
+            (stored.to_owned(), format!("from the profile `{}`", self.profile_name))
+        } else {
+            (default.to_owned(), "the default".to_owned())
+        };
+        if self.connection.verbose {
+            note(&format!("{what}: {url} ({source})"));
+        }
+        Ok(url)
+    }
+
+    async fn server(&self, what: &str, url: String, role: pb::ServerRole) -> Result<Server, Failure> {
+        let target = Target {
+            url: url.clone(),
+            ca_pem: self.ca_pem.clone(),
+        };
+        let channel = client::connect(&target).map_err(|error| Failure::usage(error.to_string()))?;
+        let mut server = Server {
+            channel,
+            label: format!("the {what} at {url}"),
+            url,
+            info: pb::GetServerInfoResponse::default(),
+            deadline: self.deadline,
+        };
+        let info = server
+            .call(&pb::GetServerInfoRequest {}, |channel, request| async move {
+                ServerInfoServiceClient::new(channel).get_server_info(request).await
+            })
+            .await
+            .map_err(not_postern)?;
+        if info.role() != role {
+            let is = match info.role() {
+                pb::ServerRole::ControlPlane => "a Postern control plane",
+                pb::ServerRole::Gateway => "a Postern gateway",
+                pb::ServerRole::Unspecified => "an unknown kind of server",
+            };
+            return Err(Failure::new(
+                Exit::Unavailable,
+                format!("{} is {is}, not a {what}; check the URL", server.url),
+            ));
+        }
+        server.info = info;
+        Ok(server)
+    }
+}
+
+/// A server that doesn't even know the first question is none of ours, whatever its answer's code.
+fn not_postern(failure: Failure) -> Failure {
+    match failure.exit() {
+        Exit::Unavailable => failure,
+        _ => failure.as_unavailable("this isn't a Postern server; check the URL"),
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+fn timeout(text: &str) -> Result<Duration, Failure> {
+    let text = present("--timeout", text)?;
+    let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
+    let friendly = || text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
+    seconds
+        .or_else(friendly)
+        .filter(|d| !d.is_zero() && *d <= Duration::from_secs(3600))
+        .ok_or_else(|| Failure::usage(format!("--timeout: `{text}` must be between 1s and 1h")))
+}
+
+fn ca(connection: &Connection, profile: &Profile) -> Result<Option<Vec<u8>>, Failure> {
+    let file = match &connection.ca_cert {
+        Some(path) => Some(("--ca-cert", present("--ca-cert", path)?)),
+        None => variable("POSTERN_CA_CERT").map(|path| ("POSTERN_CA_CERT", path)),
+    };
+    match file {
+        Some((source, path)) => std::fs::read(&path)
+            .map(Some)
+            .map_err(|error| Failure::usage(format!("{source}: {path}: {error}"))),
+        None => Ok(profile.ca_cert.as_ref().map(|pem| pem.clone().into_bytes())),
+    }
+}
+
+fn origin(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    Some(url.origin().ascii_serialization())
+}
+
+/// All gateways that the control plane knows.
+pub(crate) async fn list_gateways(administrator: &Administrator) -> Result<Vec<pb::Gateway>, Failure> {
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = pb::ListGatewaysRequest {
+            page_size: 500,
+            page_token,
+        };
+        let page = administrator
+            .call(&request, |channel, request| async move {
+                GatewayServiceClient::new(channel).list_gateways(request).await
+            })
+            .await?;
+        all.extend(page.gateways);
+        if page.next_page_token.is_empty() {
+            return Ok(all);
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+// === impl Server ===
+
+impl Clone for Server {
+    fn clone(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            label: self.label.clone(),
+            url: self.url.clone(),
+            info: self.info.clone(),
+            deadline: self.deadline,
+        }
+    }
+}
+
+impl Server {
+    /// Calls, and tries again while the server says that it is worth it and there is time.
+    pub(crate) async fn call<M, T, F>(
+        &self,
+        message: &M,
+        call: impl Fn(Channel, Request<M>) -> F,
+    ) -> Result<T, Failure>
+    where
+        M: Clone,
+        F: Future<Output = Called<T>>,
+    {
+        self.attempt(message, None, &call).await
+    }
+
+    async fn attempt<M, T, F>(
+        &self,
+        message: &M,
+        token: Option<&BearerToken>,
+        call: &impl Fn(Channel, Request<M>) -> F,
+    ) -> Result<T, Failure>
+    where
+        M: Clone,
+        F: Future<Output = Called<T>>,
+    {
+        let result = client::retry(self.deadline, || {
+            let request = client::request(message.clone(), self.deadline);
+            let request = match token {
+                Some(token) => request.with_bearer(token),
+                None => request,
+            };
+            call(self.channel.clone(), request)
+        });
+        result.await.map_err(|failure| Failure::of_call(&self.label, failure))
+    }
+
+    /// The same for a caller that looks at the failure itself.
+    pub(crate) async fn call_as<M, T, F>(
+        &self,
+        message: &M,
+        call: impl Fn(Channel, Request<M>) -> F,
+    ) -> Result<T, postern_rpc::error::Failure>
+    where
+        M: Clone,
+        F: Future<Output = Called<T>>,
+    {
+        client::retry(self.deadline, || {
+            call(self.channel.clone(), client::request(message.clone(), self.deadline))
+        })
+        .await
+    }
+}
+
+// === impl Administrator ===
+
+impl Administrator {
+    /// Calls with the administrator's token.
+    pub(crate) async fn call<M, T, F>(
+        &self,
+        message: &M,
+        call: impl Fn(Channel, Request<M>) -> F,
+    ) -> Result<T, Failure>
+    where
+        M: Clone,
+        F: Future<Output = Called<T>>,
+    {
+        self.server.attempt(message, Some(&self.token), &call).await
+    }
+}

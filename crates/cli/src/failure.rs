@@ -81,9 +81,15 @@ impl Failure {
     pub(crate) fn of_call(server: &str, failure: RpcFailure) -> Self {
         let exit = exit_of(&failure);
         let mut this = match (failure.reason, failure.code) {
-            (_, Code::InvalidArgument) if !failure.violations.is_empty() => {
-                Self::new(exit, violations(failure.violations.iter().map(|v| (v.field.as_str(), v.fault.as_str()))))
-            }
+            (_, Code::InvalidArgument) if !failure.violations.is_empty() => Self::new(
+                exit,
+                violations(
+                    failure
+                        .violations
+                        .iter()
+                        .map(|v| (v.field.as_str(), v.fault.as_str())),
+                ),
+            ),
             (Some(Reason::LoginRefused), _) => Self::new(exit, "login refused"),
             (_, Code::Unavailable) if failure.connect.is_some() => {
                 Self::new(exit, format!("{server}: {}", failure.message))
@@ -102,7 +108,9 @@ impl Failure {
         if let Some(id) = &failure.request_id {
             this.message = format!("{} (request ID {id})", this.message);
             if failure.reason == Some(Reason::LoginRefused) {
-                this = this.hint(format!("an administrator sees the reason with: postern audit get {id}"));
+                this = this.hint(format!(
+                    "an administrator sees the reason with: postern audit get {id}"
+                ));
             }
         }
         this
@@ -140,7 +148,9 @@ fn violations<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 impl From<Invalid> for Failure {
     fn from(invalid: Invalid) -> Self {
         let all = invalid.violations().iter();
-        Self::usage(violations(all.map(|v| (v.field.as_str(), v.fault.as_str()))))
+        Self::usage(violations(
+            all.map(|v| (v.field.as_str(), v.fault.as_str())),
+        ))
     }
 }
 

@@ -96,7 +96,13 @@ fn flag_name(command: &Command, id: &str) -> String {
 }
 
 fn swallowed(flag: &str, value: &str) -> Failure {
-    let shown: String = value.split('=').next().unwrap_or_default().chars().take(40).collect();
+    let shown: String = value
+        .split('=')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(40)
+        .collect();
     Failure::usage(format!(
         "{flag} has no value: `{shown}` follows it. The variable behind {flag} was probably empty"
     ))

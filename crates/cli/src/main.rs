@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod flags;
 mod output;
+mod paging;
 mod profile;
 mod session;
 mod values;
@@ -17,7 +18,9 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
-use commands::{audit, auth, auth_method, configure, dev, gateway, health, init, k8s_auth_config, serve, tour};
+use commands::{
+    audit, auth, auth_method, configure, dev, gateway, health, init, k8s_auth_config, serve, tour,
+};
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
 
@@ -73,7 +76,10 @@ enum Command {
     #[command(name = "gateway-get-k8s-auth-config")]
     GatewayGetK8sAuthConfig(k8s_auth_config::NameArgs),
     /// The same as `k8s-auth-config list`
-    #[command(name = "gateway-list-k8s-auth-config", alias = "gateway-list-k8s-auth-configs")]
+    #[command(
+        name = "gateway-list-k8s-auth-config",
+        alias = "gateway-list-k8s-auth-configs"
+    )]
     GatewayListK8sAuthConfig(k8s_auth_config::ListArgs),
     /// The same as `k8s-auth-config delete`
     #[command(name = "gateway-delete-k8s-auth-config")]
@@ -118,8 +124,7 @@ fn usage(error: &clap::Error) -> Failure {
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         ErrorKind::InvalidValue if error.to_string().contains("none was supplied") => {
-            Failure::usage(strip(error))
-                .hint("the variable behind the flag was probably empty")
+            Failure::usage(strip(error)).hint("the variable behind the flag was probably empty")
         }
         _ => Failure::usage(strip(error)),
     }
@@ -174,7 +179,12 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::GatewayListK8sAuthConfig(args) => k8s_auth_config::list(args, c, o).await,
         Command::GatewayDeleteK8sAuthConfig(args) => k8s_auth_config::delete(args, c, o).await,
         Command::Completion { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "postern", &mut std::io::stdout());
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "postern",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
         Command::Man { dir } => clap_mangen::generate_to(Cli::command(), dir)
@@ -196,25 +206,47 @@ mod tests {
         let matches = command.clone().try_get_matches_from(line);
         match matches {
             Err(error) => usage(&error).to_string(),
-            Ok(matches) => flags::check_values(&command, &matches).unwrap_err().to_string(),
+            Ok(matches) => flags::check_values(&command, &matches)
+                .unwrap_err()
+                .to_string(),
         }
     }
 
     #[test]
     fn an_empty_variable_is_named_by_the_flag_that_lost_its_value() {
-        let line = ["postern", "auth", "--access-id", "--k8s-auth-config-name", "k8s-conf"];
+        let line = [
+            "postern",
+            "auth",
+            "--access-id",
+            "--k8s-auth-config-name",
+            "k8s-conf",
+        ];
         let error = refused(&line);
         assert!(error.contains("--access-id has no value"), "{error}");
         assert!(error.contains("probably empty"), "{error}");
-        let last = refused(&["postern", "auth", "--k8s-auth-config-name", "c", "--access-id"]);
-        assert!(last.contains("--access-id") && last.contains("probably empty"), "{last}");
+        let last = refused(&[
+            "postern",
+            "auth",
+            "--k8s-auth-config-name",
+            "c",
+            "--access-id",
+        ]);
+        assert!(
+            last.contains("--access-id") && last.contains("probably empty"),
+            "{last}"
+        );
     }
 
     #[test]
     fn a_key_in_pem_is_a_value() {
         let pem = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----";
         let line = [
-            "postern", "gateway-create-k8s-auth-config", "--name", "c", "--signing-key", pem,
+            "postern",
+            "gateway-create-k8s-auth-config",
+            "--name",
+            "c",
+            "--signing-key",
+            pem,
             "--disable-issuer-validation",
         ];
         let command = flags::take_hyphens(Cli::command());
@@ -230,7 +262,9 @@ mod tests {
             ("--any-namespace=false", Some(false)),
         ] {
             let line = ["postern", "create-auth-method-k8s", "-n", "m", flag];
-            let matches = flags::take_hyphens(Cli::command()).try_get_matches_from(line).unwrap();
+            let matches = flags::take_hyphens(Cli::command())
+                .try_get_matches_from(line)
+                .unwrap();
             let (_, matches) = matches.subcommand().unwrap();
             assert_eq!(matches.get_one::<bool>("any_namespace").copied(), expected);
         }

@@ -36,7 +36,9 @@ pub(crate) fn message<M: prost::Message>(full_name: &str, message: &M) -> Result
         .get_message_by_name(full_name)
         .ok_or_else(|| failed("unknown message".to_owned()))?;
     let mut dynamic = DynamicMessage::new(descriptor);
-    dynamic.transcode_from(message).map_err(|e| failed(e.to_string()))?;
+    dynamic
+        .transcode_from(message)
+        .map_err(|e| failed(e.to_string()))?;
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
         .skip_default_fields(false)
@@ -78,7 +80,10 @@ pub(crate) fn print(format: Format, value: &Value, table: &str) -> Result<(), Fa
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::new(Exit::Unavailable, format!("standard output: {error}"))),
+        Err(error) => Err(Failure::new(
+            Exit::Unavailable,
+            format!("standard output: {error}"),
+        )),
         Ok(()) => Ok(()),
     }
 }

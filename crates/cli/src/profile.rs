@@ -45,7 +45,11 @@ pub(crate) fn path(name: &str) -> Result<PathBuf, Failure> {
 }
 
 fn folder() -> Result<PathBuf, Failure> {
-    let from = |variable: &str| std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let from = |variable: &str| {
+        std::env::var_os(variable)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     from("POSTERN_CONFIG_DIR")
         .or_else(|| from("XDG_CONFIG_HOME").map(|dir| dir.join("postern")))
         .or_else(|| from("HOME").map(|dir| dir.join(".config/postern")))

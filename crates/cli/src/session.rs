@@ -1,5 +1,6 @@
 //! From flags to a server that is what it should be, and an administrator logged in to it.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -16,10 +17,13 @@ use tonic::{Request, Response, Status};
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, present};
 use crate::output::note;
+use crate::paging;
 use crate::profile::{self, Profile};
 
 pub(crate) const DEFAULT_CONTROL_PLANE_URL: &str = "https://localhost:8100";
 pub(crate) const DEFAULT_GATEWAY_URL: &str = "https://localhost:8000";
+/// What may take so long without a word.
+const PATIENCE: Duration = Duration::from_secs(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Addresses and trust: what the flags, the environment and the profile say, in that order.
@@ -62,8 +66,11 @@ impl Session {
         let profile = match profile::load(&profile_name)? {
             Some(profile) => profile,
             None if asked_for => {
-                return Err(Failure::usage(format!("there is no profile `{profile_name}`"))
-                    .hint(format!("make it with: postern configure --profile {profile_name} …")));
+                return Err(
+                    Failure::usage(format!("there is no profile `{profile_name}`")).hint(format!(
+                        "make it with: postern configure --profile {profile_name} …"
+                    )),
+                );
             }
             None => Profile::default(),
         };
@@ -97,7 +104,8 @@ impl Session {
             self.profile.control_plane_url.as_deref(),
             DEFAULT_CONTROL_PLANE_URL,
         )?;
-        self.server("control plane", url, pb::ServerRole::ControlPlane).await
+        self.server("control plane", url, pb::ServerRole::ControlPlane)
+            .await
     }
 
     /// Logged in at the control plane.
@@ -116,11 +124,16 @@ impl Session {
             Some(name) => name,
             None => self.name_of(&control_plane, &gateway_url).await?,
         };
-        let server = self.server("gateway", gateway_url, pb::ServerRole::Gateway).await?;
+        let server = self
+            .server("gateway", gateway_url, pb::ServerRole::Gateway)
+            .await?;
         if server.info.gateway != name {
             return Err(Failure::new(
                 Exit::Unavailable,
-                format!("{} says that it is `{}`, not `{name}`", server.label, server.info.gateway),
+                format!(
+                    "{} says that it is `{}`, not `{name}`",
+                    server.label, server.info.gateway
+                ),
             ));
         }
         let token = self.log_in(&control_plane, name).await?;
@@ -142,16 +155,23 @@ impl Session {
         };
         let gateways = list_gateways(&administrator).await?;
         let wanted = origin(gateway_url);
-        let known = gateways.iter().find(|g| wanted.is_some() && origin(&g.url) == wanted);
+        let known = gateways
+            .iter()
+            .find(|g| wanted.is_some() && origin(&g.url) == wanted);
         known
             .and_then(|g| g.name.strip_prefix("gateways/"))
             .map(str::to_owned)
             .ok_or_else(|| {
-                let urls: Vec<String> =
-                    gateways.iter().map(|g| format!("{} at {}", g.name, g.url)).collect();
+                let urls: Vec<String> = gateways
+                    .iter()
+                    .map(|g| format!("{} at {}", g.name, g.url))
+                    .collect();
                 Failure::new(
                     Exit::NotFound,
-                    format!("the control plane knows no gateway at {gateway_url}; it knows {}", urls.join(", ")),
+                    format!(
+                        "the control plane knows no gateway at {gateway_url}; it knows {}",
+                        urls.join(", ")
+                    ),
                 )
                 .hint("say which one it is with --gateway-name")
             })
@@ -166,7 +186,9 @@ impl Session {
         };
         let response = server
             .call(&request, |channel, request| async move {
-                AccessKeyAuthServiceClient::new(channel).authenticate_access_key(request).await
+                AccessKeyAuthServiceClient::new(channel)
+                    .authenticate_access_key(request)
+                    .await
             })
             .await?;
         Ok(BearerToken::new(response.access_token))
@@ -206,7 +228,10 @@ impl Session {
         } else if let Some(value) = variable(variable_name) {
             (value, format!("from {variable_name}"))
         } else if let Some(stored) = stored {
-            (stored.to_owned(), format!("from the profile `{}`", self.profile_name))
+            (
+                stored.to_owned(),
+                format!("from the profile `{}`", self.profile_name),
+            )
         } else {
             (default.to_owned(), "the default".to_owned())
         };
@@ -216,12 +241,18 @@ impl Session {
         Ok(url)
     }
 
-    async fn server(&self, what: &str, url: String, role: pb::ServerRole) -> Result<Server, Failure> {
+    async fn server(
+        &self,
+        what: &str,
+        url: String,
+        role: pb::ServerRole,
+    ) -> Result<Server, Failure> {
         let target = Target {
             url: url.clone(),
             ca_pem: self.ca_pem.clone(),
         };
-        let channel = client::connect(&target).map_err(|error| Failure::usage(error.to_string()))?;
+        let channel =
+            client::connect(&target).map_err(|error| Failure::usage(error.to_string()))?;
         let mut server = Server {
             channel,
             label: format!("the {what} at {url}"),
@@ -230,9 +261,14 @@ impl Session {
             deadline: self.deadline,
         };
         let info = server
-            .call(&pb::GetServerInfoRequest {}, |channel, request| async move {
-                ServerInfoServiceClient::new(channel).get_server_info(request).await
-            })
+            .call(
+                &pb::GetServerInfoRequest {},
+                |channel, request| async move {
+                    ServerInfoServiceClient::new(channel)
+                        .get_server_info(request)
+                        .await
+                },
+            )
             .await
             .map_err(not_postern)?;
         if info.role() != role {
@@ -260,13 +296,19 @@ fn not_postern(failure: Failure) -> Failure {
 }
 
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.trim().is_empty())
 }
 
 fn timeout(text: &str) -> Result<Duration, Failure> {
     let text = present("--timeout", text)?;
     let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
-    let friendly = || text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
+    let friendly = || {
+        text.parse::<SignedDuration>()
+            .ok()
+            .and_then(|d| Duration::try_from(d).ok())
+    };
     seconds
         .or_else(friendly)
         .filter(|d| !d.is_zero() && *d <= Duration::from_secs(3600))
@@ -292,25 +334,24 @@ fn origin(text: &str) -> Option<String> {
 }
 
 /// All gateways that the control plane knows.
-pub(crate) async fn list_gateways(administrator: &Administrator) -> Result<Vec<pb::Gateway>, Failure> {
-    let mut all = Vec::new();
-    let mut page_token = String::new();
-    loop {
+pub(crate) async fn list_gateways(
+    administrator: &Administrator,
+) -> Result<Vec<pb::Gateway>, Failure> {
+    paging::collect(usize::MAX, async |page| {
         let request = pb::ListGatewaysRequest {
-            page_size: 500,
-            page_token,
+            page_size: page.size,
+            page_token: page.token,
         };
         let page = administrator
             .call(&request, |channel, request| async move {
-                GatewayServiceClient::new(channel).list_gateways(request).await
+                GatewayServiceClient::new(channel)
+                    .list_gateways(request)
+                    .await
             })
             .await?;
-        all.extend(page.gateways);
-        if page.next_page_token.is_empty() {
-            return Ok(all);
-        }
-        page_token = page.next_page_token;
-    }
+        Ok((page.gateways, page.next_page_token))
+    })
+    .await
 }
 
 // === impl Server ===
@@ -359,7 +400,20 @@ impl Server {
             };
             call(self.channel.clone(), request)
         });
-        result.await.map_err(|failure| Failure::of_call(&self.label, failure))
+        let result = self.with_a_word(Box::pin(result)).await;
+        result.map_err(|failure| Failure::of_call(&self.label, failure))
+    }
+
+    /// Says on a terminal who is being waited for, once it takes longer than a second.
+    async fn with_a_word<T>(&self, mut call: impl Future<Output = T> + Unpin) -> T {
+        tokio::select! {
+            result = &mut call => return result,
+            () = tokio::time::sleep(PATIENCE) => {}
+        }
+        if std::io::stderr().is_terminal() {
+            note(&format!("waiting for {} …", self.label));
+        }
+        call.await
     }
 
     /// The same for a caller that looks at the failure itself.
@@ -372,10 +426,13 @@ impl Server {
         M: Clone,
         F: Future<Output = Called<T>>,
     {
-        client::retry(self.deadline, || {
-            call(self.channel.clone(), client::request(message.clone(), self.deadline))
-        })
-        .await
+        let result = client::retry(self.deadline, || {
+            call(
+                self.channel.clone(),
+                client::request(message.clone(), self.deadline),
+            )
+        });
+        self.with_a_word(Box::pin(result)).await
     }
 }
 

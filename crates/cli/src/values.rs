@@ -22,7 +22,11 @@ pub(crate) enum Unit {
 }
 
 /// `15`, in the flag's own unit, or `15m`, `1h30m`, `900s`.
-pub(crate) fn duration(flag: &str, text: &str, unit: Unit) -> Result<prost_types::Duration, Failure> {
+pub(crate) fn duration(
+    flag: &str,
+    text: &str,
+    unit: Unit,
+) -> Result<prost_types::Duration, Failure> {
     let text = present(flag, text)?;
     let wrong = || {
         Failure::usage(format!(
@@ -79,7 +83,9 @@ pub(crate) fn secret(
     file: Option<&str>,
 ) -> Result<Option<SecretString>, Failure> {
     match (value, file) {
-        (Some(_), Some(_)) => Err(Failure::usage(format!("{flag} and {flag}-file exclude each other"))),
+        (Some(_), Some(_)) => Err(Failure::usage(format!(
+            "{flag} and {flag}-file exclude each other"
+        ))),
         (Some(value), None) => present(flag, value).map(|v| Some(SecretString::from(v))),
         (None, Some(path)) => read(&format!("{flag}-file"), path).map(Some),
         (None, None) => Ok(None),
@@ -100,7 +106,10 @@ pub(crate) fn read(flag: &str, path: &str) -> Result<SecretString, Failure> {
     let path = present(flag, path)?;
     let mut content = String::new();
     let result = if path == "-" {
-        std::io::stdin().lock().take(MAX_SECRET).read_to_string(&mut content)
+        std::io::stdin()
+            .lock()
+            .take(MAX_SECRET)
+            .read_to_string(&mut content)
     } else {
         std::fs::File::open(Path::new(&path))
             .and_then(|file| file.take(MAX_SECRET).read_to_string(&mut content))
@@ -117,7 +126,10 @@ pub(crate) fn service_account_token(text: &str) -> String {
     if text.contains('.') {
         return text.to_owned();
     }
-    let decoded = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = STANDARD
+        .decode(text)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
     match decoded {
         Some(token) if token.contains('.') => token.trim().to_owned(),
         _ => text.to_owned(),
@@ -146,7 +158,11 @@ mod tests {
     #[test]
     fn times_are_unix_rfc_3339_or_from_now() {
         let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
-        let at = |text| time("--x", text, now).unwrap().map(|t| t.seconds - now.as_second());
+        let at = |text| {
+            time("--x", text, now)
+                .unwrap()
+                .map(|t| t.seconds - now.as_second())
+        };
         assert_eq!(at("0"), None);
         assert_eq!(at("15m"), Some(900));
         assert_eq!(at("2026-11-23T12:00:01Z"), Some(1));

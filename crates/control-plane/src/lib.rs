@@ -33,7 +33,7 @@ use postern_proto::pb::gateway_sync_service_server::GatewaySyncServiceServer;
 use postern_proto::pb::sealed_k8s_auth_config_service_server::SealedK8sAuthConfigServiceServer;
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::permissions::Server;
-use postern_rpc::http::Readiness;
+use postern_rpc::http::{Component, Readiness};
 use postern_rpc::server::{self, App, ServeError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,6 +54,7 @@ pub struct Bound {
     server: server::Bound,
     context: Context,
     readiness: Readiness,
+    database: Component,
 }
 
 /// Takes the port, brings the database's schema up to date and makes a first start if there
@@ -70,6 +71,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         .map_err(|error| BindError::Database(error.into()))?;
     let now = config.clock.now();
     let deployment = bootstrap::deployment(&store, config.bootstrap.as_ref(), now).await?;
+    let readiness = Readiness::new();
     Ok(Bound {
         server,
         context: Context {
@@ -77,7 +79,8 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
             clock: config.clock,
             deployment,
         },
-        readiness: Readiness::new(),
+        database: readiness.component("database"),
+        readiness,
     })
 }
 
@@ -94,7 +97,7 @@ impl Bound {
         self.context.deployment
     }
 
-    /// Component `database`. Of use while the server serves.
+    /// Component `database`, ready while the server serves and its database answers.
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
     }
@@ -108,17 +111,16 @@ impl Bound {
             server,
             context,
             readiness,
+            database,
         } = self;
-        let database = readiness.component("database");
         let background = TaskTracker::new();
         // Beside `shutdown`: it also ends when the server fails.
         let stop = shutdown.child_token();
-        background.spawn(sweep::watch_database(
-            context.clone(),
-            database,
-            stop.clone(),
-        ));
-        background.spawn(sweep::sweep(context.clone(), stop.clone()));
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let pings = sweep::watch_database(context.clone(), database);
+        background.spawn(stop.clone().run_until_cancelled_owned(pings));
+        let sweeps = sweep::sweep(context.clone());
+        background.spawn(stop.clone().run_until_cancelled_owned(sweeps));
         let app = App {
             server: Server::ControlPlane,
             grpc: services(&context, &stop),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use postern_rpc::http::Component;
-use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::store::StoreError;
@@ -14,10 +13,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Gateways that were away for longer get a snapshot.
 const KEEP_REVISIONS: i64 = 10_000;
 
-/// Asks the database whether it is there, until `stop`.
-pub(crate) async fn watch_database(context: Context, database: Component, stop: CancellationToken) {
+/// Asks the database whether it is there. Never ends by itself.
+pub(crate) async fn watch_database(context: Context, database: Component) {
     let mut ticks = tokio::time::interval(PING_EVERY);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    loop {
+        ticks.tick().await;
         match tokio::time::timeout(PING_TIMEOUT, context.store.ping()).await {
             Ok(Ok(())) => database.ready(),
             Ok(Err(_)) => database.not_ready("the database doesn't answer"),
@@ -26,10 +26,11 @@ pub(crate) async fn watch_database(context: Context, database: Component, stop: 
     }
 }
 
-/// Removes what has expired, until `stop`.
-pub(crate) async fn sweep(context: Context, stop: CancellationToken) {
+/// Removes what has expired. Never ends by itself.
+pub(crate) async fn sweep(context: Context) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    loop {
+        ticks.tick().await;
         match once(&context).await {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "removed what had expired"),

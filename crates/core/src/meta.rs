@@ -7,7 +7,7 @@ use jiff::Timestamp;
 pub struct Stored<T> {
     /// The value.
     pub value: T,
-    /// Counts the row's writes; its text is the etag.
+    /// The configuration revision that last wrote the row; its text is the etag.
     pub revision: i64,
     /// When it was created.
     pub create_time: Timestamp,

@@ -36,7 +36,9 @@ impl layers::Authorizer for Authorizer {
             | Need::Gateway
             | Need::GatewayOnBehalf
             | Need::GatewayOnBehalfOrAdministrator => {
-                return Err(Error::permission_denied("a gateway doesn't serve this method"));
+                return Err(Error::permission_denied(
+                    "a gateway doesn't serve this method",
+                ));
             }
         }
         // What isn't one of our tokens, a pod's above all, goes no further.

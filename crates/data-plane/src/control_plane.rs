@@ -1,5 +1,6 @@
 //! The gateway's one way to the control plane.
 
+mod configs;
 mod session;
 
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::time::Duration;
 
 use postern_proto::pb;
 use postern_proto::pb::gateway_sync_service_client::GatewaySyncServiceClient as Sync;
-use postern_proto::pb::sealed_k8s_auth_config_service_client::SealedK8sAuthConfigServiceClient as Sealed;
 use postern_rpc::caller::BearerToken;
 use postern_rpc::client::{self, Channel, Credentials as _};
 use postern_rpc::deadline::Deadline;
@@ -26,7 +26,7 @@ const REQUEST_ID: &str = "postern-request-id";
 /// After this an answer is taken for lost, and the question repeated.
 const ATTEMPT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_millis(300);
 /// A page of configs stays under 1 MiB, their boxes beside it.
 const MAX_MESSAGE: usize = 8 * 1024 * 1024;
 
@@ -104,9 +104,12 @@ impl ControlPlane {
             let request = pb::AuthorizeAdministratorRequest {
                 method: method.to_owned(),
             };
-            self.call(request, Some(administrator), attempt, async |channel, request| {
-                sync(channel).authorize_administrator(request).await
-            })
+            self.call(
+                request,
+                Some(administrator),
+                attempt,
+                async |channel, request| sync(channel).authorize_administrator(request).await,
+            )
         });
         asked.await.map(|_| ())
     }
@@ -155,71 +158,6 @@ impl ControlPlane {
         }
     }
 
-    pub(crate) async fn get_config(
-        &self,
-        request: pb::GetSealedK8sAuthConfigRequest,
-        administrator: &OnBehalf,
-        deadline: Deadline,
-    ) -> Result<pb::GetSealedK8sAuthConfigResponse, Failure> {
-        repeat(deadline, |attempt| {
-            self.call(request.clone(), Some(administrator), attempt, async |channel, request| {
-                sealed(channel).get_sealed_k8s_auth_config(request).await
-            })
-        })
-        .await
-    }
-
-    pub(crate) async fn list_configs(
-        &self,
-        request: pb::ListSealedK8sAuthConfigsRequest,
-        administrator: &OnBehalf,
-        deadline: Deadline,
-    ) -> Result<pb::ListSealedK8sAuthConfigsResponse, Failure> {
-        repeat(deadline, |attempt| {
-            self.call(request.clone(), Some(administrator), attempt, async |channel, request| {
-                sealed(channel).list_sealed_k8s_auth_configs(request).await
-            })
-        })
-        .await
-    }
-
-    /// Not repeated, as no write is: one whose answer was lost may have been made.
-    pub(crate) async fn create_config(
-        &self,
-        request: pb::CreateSealedK8sAuthConfigRequest,
-        administrator: &OnBehalf,
-        deadline: Deadline,
-    ) -> Result<pb::CreateSealedK8sAuthConfigResponse, Failure> {
-        self.call(request, Some(administrator), deadline, async |channel, request| {
-            sealed(channel).create_sealed_k8s_auth_config(request).await
-        })
-        .await
-    }
-
-    pub(crate) async fn update_config(
-        &self,
-        request: pb::UpdateSealedK8sAuthConfigRequest,
-        administrator: &OnBehalf,
-        deadline: Deadline,
-    ) -> Result<pb::UpdateSealedK8sAuthConfigResponse, Failure> {
-        self.call(request, Some(administrator), deadline, async |channel, request| {
-            sealed(channel).update_sealed_k8s_auth_config(request).await
-        })
-        .await
-    }
-
-    pub(crate) async fn delete_config(
-        &self,
-        request: pb::DeleteSealedK8sAuthConfigRequest,
-        administrator: &OnBehalf,
-        deadline: Deadline,
-    ) -> Result<(), Failure> {
-        let deleted = self.call(request, Some(administrator), deadline, async |channel, request| {
-            sealed(channel).delete_sealed_k8s_auth_config(request).await
-        });
-        deleted.await.map(|_| ())
-    }
-
     /// One try, and a second one when the gateway's own token was refused.
     async fn call<T, R>(
         &self,
@@ -231,6 +169,7 @@ impl ControlPlane {
     where
         T: Clone,
     {
+        let deadline = in_time_to_say_so(deadline);
         let mut again = true;
         loop {
             let token = self.session.token(deadline).await?;
@@ -267,8 +206,10 @@ fn sync(channel: Channel) -> Sync<Channel> {
     Sync::new(channel).max_decoding_message_size(MAX_MESSAGE)
 }
 
-fn sealed(channel: Channel) -> Sealed<Channel> {
-    Sealed::new(channel).max_decoding_message_size(MAX_MESSAGE)
+/// A little before the caller's deadline: the answer must still say who didn't answer.
+pub(crate) fn in_time_to_say_so(deadline: Deadline) -> Deadline {
+    let left = deadline.remaining();
+    deadline.within(left - (left / 10).min(Duration::from_millis(50)))
 }
 
 fn own_token_refused(failure: &Failure) -> bool {
@@ -304,7 +245,9 @@ fn repeatable(failure: &Failure) -> bool {
     match &failure.connect {
         Some(fault) => fault.retryable(),
         None => {
-            failure.retryable() || failure.reason.is_none() || failure.code == Code::DeadlineExceeded
+            failure.retryable()
+                || failure.reason.is_none()
+                || failure.code == Code::DeadlineExceeded
         }
     }
 }

@@ -79,11 +79,19 @@ impl K8sAuthConfigs {
             config: Some(self.sealer.seal(&config).map_err(Error::internal)?),
             validate_only: request.validate_only,
         };
-        let Context { administrator, deadline } = context;
-        let created = self.control_plane.create_config(create, &administrator.0, deadline).await;
+        let Context {
+            administrator,
+            deadline,
+        } = context;
+        let created = self
+            .control_plane
+            .create_config(create, &administrator.0, deadline)
+            .await;
         let created = created.map_err(Failure::relay)?.config;
         if !request.validate_only {
-            self.snapshot.written(&id, uid, 1, deadline.within(IN_USE)).await;
+            self.snapshot
+                .written(&id, uid, 1, deadline.within(IN_USE))
+                .await;
         }
         Ok(pb::CreateK8sAuthConfigResponse {
             k8s_auth_config: Some(self.shown(created)?),
@@ -146,10 +154,19 @@ impl K8sAuthConfigs {
             page_size: request.page_size,
             page_token: request.page_token,
         };
-        let Context { administrator, deadline } = context;
-        let page = self.control_plane.list_configs(list, &administrator.0, deadline).await;
+        let Context {
+            administrator,
+            deadline,
+        } = context;
+        let page = self
+            .control_plane
+            .list_configs(list, &administrator.0, deadline)
+            .await;
         let page = page.map_err(Failure::relay)?;
-        let shown = page.configs.into_iter().map(|config| self.shown(Some(config)));
+        let shown = page
+            .configs
+            .into_iter()
+            .map(|config| self.shown(Some(config)));
         Ok(pb::ListK8sAuthConfigsResponse {
             k8s_auth_configs: shown.collect::<Result<_, _>>()?,
             next_page_token: page.next_page_token,
@@ -169,10 +186,18 @@ impl K8sAuthConfigs {
             name: name.to_string(),
             etag: request.etag,
         };
-        let Context { administrator, deadline } = context;
-        let deleted = self.control_plane.delete_config(delete, &administrator.0, deadline).await;
+        let Context {
+            administrator,
+            deadline,
+        } = context;
+        let deleted = self
+            .control_plane
+            .delete_config(delete, &administrator.0, deadline)
+            .await;
         deleted.map_err(Failure::relay)?;
-        self.snapshot.deleted(&name.id, deadline.within(IN_USE)).await;
+        self.snapshot
+            .deleted(&name.id, deadline.within(IN_USE))
+            .await;
         Ok(pb::DeleteK8sAuthConfigResponse {})
     }
 
@@ -184,8 +209,14 @@ impl K8sAuthConfigs {
         let get = pb::GetSealedK8sAuthConfigRequest {
             name: name.to_string(),
         };
-        let Context { administrator, deadline } = context;
-        let got = self.control_plane.get_config(get, &administrator.0, *deadline).await;
+        let Context {
+            administrator,
+            deadline,
+        } = context;
+        let got = self
+            .control_plane
+            .get_config(get, &administrator.0, *deadline)
+            .await;
         let missing = || Error::internal("the control plane answered without a config");
         got.map_err(Failure::relay)?.config.ok_or_else(missing)
     }
@@ -195,7 +226,9 @@ impl K8sAuthConfigs {
         let missing = || Error::internal("the control plane answered without a config");
         let mut view = stored.and_then(|stored| stored.view).ok_or_else(missing)?;
         let id = view.name.parse::<ConfigName>().map(|name| name.id);
-        view.conditions = id.map(|id| self.snapshot.conditions(&id)).unwrap_or_default();
+        view.conditions = id
+            .map(|id| self.snapshot.conditions(&id))
+            .unwrap_or_default();
         Ok(view)
     }
 

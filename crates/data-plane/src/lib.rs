@@ -36,8 +36,8 @@ use postern_core::resource_id::GatewayName;
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::permissions::Server;
 pub use postern_rpc::http::Readiness;
-pub use postern_rpc::server::{BindError, ServeError};
 use postern_rpc::server::{self, App};
+pub use postern_rpc::server::{BindError, ServeError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -117,7 +117,11 @@ impl Bound {
     /// # Errors
     /// The server couldn't start.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServeError> {
-        let Self { server, readiness, gateway } = self;
+        let Self {
+            server,
+            readiness,
+            gateway,
+        } = self;
         // The background works for open calls until the last of them is done.
         let (stop, shutdown) = (CancellationToken::new(), shutdown.child_token());
         let mut background = gateway.background(&readiness, &stop, &shutdown);
@@ -172,12 +176,16 @@ impl Gateway {
             });
         };
         let (control_plane, stopped) = (Arc::clone(&self.control_plane), stop.clone());
-        spawn(Box::pin(async move { control_plane.keep_logged_in(stopped).await }));
+        spawn(Box::pin(async move {
+            control_plane.keep_logged_in(stopped).await
+        }));
         let (snapshot, stopped) = (Arc::clone(&self.snapshot), stop.clone());
         spawn(Box::pin(async move { snapshot.run(source, stopped).await }));
         let (reports, control_plane) = (Arc::clone(&self.reports), Arc::clone(&self.control_plane));
         let stopped = stop.clone();
-        spawn(Box::pin(async move { reports.run(&control_plane, stopped).await }));
+        spawn(Box::pin(async move {
+            reports.run(&control_plane, stopped).await
+        }));
         tasks
     }
 

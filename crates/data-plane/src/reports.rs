@@ -54,7 +54,8 @@ impl Reports {
 
     /// Sends until `stop`, and then once more.
     pub(crate) async fn run(&self, control_plane: &Arc<ControlPlane>, stop: CancellationToken) {
-        stop.run_until_cancelled(self.keep_sending(control_plane)).await;
+        stop.run_until_cancelled(self.keep_sending(control_plane))
+            .await;
         let farewell = Deadline::after(FAREWELL);
         self.queue().close_minutes(None);
         while let Some(batch) = self.batch() {

@@ -36,7 +36,9 @@ pub(crate) fn config(id: &str, uid: u128, generation: i64) -> K8sAuthConfig {
 pub(crate) fn config_at(host: &str, id: &str, uid: u128, generation: i64) -> K8sAuthConfig {
     let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
     let identity = Identity {
-        name: format!("gateways/default/k8sAuthConfigs/{id}").parse().unwrap(),
+        name: format!("gateways/default/k8sAuthConfigs/{id}")
+            .parse()
+            .unwrap(),
         uid: Uuid::from_u128(uid),
         generation,
     };

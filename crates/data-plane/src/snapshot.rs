@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub(crate) use self::catch_up::CatchUpError;
 use self::catch_up::CatchUp;
+pub(crate) use self::catch_up::CatchUpError;
 use self::feed::{Feed, State};
 pub(crate) use self::feed::{Opener, not_rolled_back};
 use crate::cluster::Cluster;
@@ -75,7 +75,8 @@ impl Snapshot {
         stop.run_until_cancelled(async {
             tokio::join!(
                 follow::follow(self, &source, feed),
-                self.catch_up.serve(|| catch_up::round(self, &control_plane)),
+                self.catch_up
+                    .serve(|| catch_up::round(self, &control_plane)),
             )
         })
         .await;
@@ -91,7 +92,9 @@ impl Snapshot {
     pub(crate) fn conditions(&self, id: &ResourceId) -> Vec<Condition> {
         let state = self.state.load();
         let entry = state.configs.get(id);
-        entry.map(|entry| entry.conditions.clone()).unwrap_or_default()
+        entry
+            .map(|entry| entry.conditions.clone())
+            .unwrap_or_default()
     }
 
     /// The highest generation of a config that this process has opened.
@@ -113,7 +116,13 @@ impl Snapshot {
     }
 
     /// After a write of that generation through this replica: waits until it is in use here.
-    pub(crate) async fn written(&self, id: &ResourceId, uid: Uuid, generation: i64, deadline: Deadline) {
+    pub(crate) async fn written(
+        &self,
+        id: &ResourceId,
+        uid: Uuid,
+        generation: i64,
+        deadline: Deadline,
+    ) {
         self.until(deadline, |state| {
             let entry = state.configs.get(id);
             entry.is_some_and(|entry| entry.is(uid, generation))

@@ -31,7 +31,10 @@ async fn gateway() -> Running {
     let dir = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let names = vec!["localhost".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let certificate = rcgen::CertificateParams::new(names)
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
     std::fs::write(dir.path().join("server.pem"), certificate.pem()).unwrap();
     std::fs::write(dir.path().join("server-key.pem"), key.serialize_pem()).unwrap();
     std::fs::write(dir.path().join("seal-keys"), key_line("k1")).unwrap();
@@ -73,7 +76,11 @@ async fn list(gateway: &Running, bearer: Option<&str>) -> Failure {
         request = request.with_bearer(&BearerToken::new(bearer));
     }
     let mut client = K8sAuthConfigServiceClient::new(gateway.channel.clone());
-    client.list_k8s_auth_configs(request).await.unwrap_err().into()
+    client
+        .list_k8s_auth_configs(request)
+        .await
+        .unwrap_err()
+        .into()
 }
 
 #[tokio::test]
@@ -87,7 +94,12 @@ async fn it_starts_without_a_control_plane_says_what_it_is_and_stops() {
     assert!(!gateway.readiness.is_ready());
 
     drop(client);
-    let Running { channel, shutdown, served, .. } = gateway;
+    let Running {
+        channel,
+        shutdown,
+        served,
+        ..
+    } = gateway;
     drop(channel);
     shutdown.cancel();
     let stopped = tokio::time::timeout(Duration::from_secs(10), served).await;
@@ -106,7 +118,10 @@ async fn a_login_before_there_is_a_snapshot_is_an_outage_and_no_refusal() {
         )),
     };
     let mut client = AuthServiceClient::new(gateway.channel.clone());
-    let failure = client.authenticate(client::request(request, soon())).await.unwrap_err();
+    let failure = client
+        .authenticate(client::request(request, soon()))
+        .await
+        .unwrap_err();
     let failure = Failure::from(failure);
     assert_eq!(failure.code, Code::Unavailable, "{failure}");
     assert_eq!(failure.reason, Some(Reason::Snapshot));
@@ -116,7 +131,11 @@ async fn a_login_before_there_is_a_snapshot_is_an_outage_and_no_refusal() {
 #[tokio::test]
 async fn what_is_no_token_of_ours_is_refused_without_asking_anybody() {
     let gateway = gateway().await;
-    for bearer in [None, Some("eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln"), Some("t-short")] {
+    for bearer in [
+        None,
+        Some("eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln"),
+        Some("t-short"),
+    ] {
         let failure = list(&gateway, bearer).await;
         assert_eq!(failure.code, Code::Unauthenticated, "{bearer:?}: {failure}");
     }

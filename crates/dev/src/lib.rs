@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod deployment;
 mod ports;
+mod probe;
 mod server;
 pub mod stack;
 pub mod state;

@@ -1,6 +1,5 @@
 //! One server of the stack, while it serves.
 
-use postern_rpc::http::Readiness;
 use postern_rpc::server::ServeError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -8,7 +7,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// It stops when dropped; [`stop`](Self::stop) also waits for it.
 pub(crate) struct Running {
     name: &'static str,
-    readiness: Readiness,
     task: JoinHandle<Result<(), ServeError>>,
     stop: DropGuard,
 }
@@ -22,25 +20,16 @@ pub struct Stopped {
 }
 
 impl Running {
-    pub(crate) fn spawn<F>(
-        name: &'static str,
-        readiness: Readiness,
-        serve: impl FnOnce(CancellationToken) -> F,
-    ) -> Self
+    pub(crate) fn spawn<F>(name: &'static str, serve: impl FnOnce(CancellationToken) -> F) -> Self
     where
         F: Future<Output = Result<(), ServeError>> + Send + 'static,
     {
         let stop = CancellationToken::new();
         Self {
             name,
-            readiness,
             task: tokio::spawn(serve(stop.clone())),
             stop: stop.drop_guard(),
         }
-    }
-
-    pub(crate) async fn ready(&self) {
-        self.readiness.ready().await;
     }
 
     pub(crate) async fn stop(self) -> Result<(), Stopped> {

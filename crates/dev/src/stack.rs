@@ -17,12 +17,15 @@ use url::Url;
 
 use crate::deployment::{AdminFile, Deployment, InitError, InitOptions};
 use crate::ports::{Port, Reserved};
+use crate::probe::{Probe, ProbeError};
 use crate::server::Running;
 pub use crate::server::Stopped;
 use crate::state::ClusterState;
 
 /// How long open calls may go on when a server is stopped.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often a server is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(10);
 
 /// How to start a stack. The default is a temporary one on free ports.
 pub struct StackOptions {
@@ -53,6 +56,7 @@ pub struct Stack {
     database_url: String,
     clock: Clock,
     audit: Arc<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>,
+    probe: Probe,
     _scratch: Option<TempDir>,
 }
 
@@ -75,6 +79,8 @@ pub enum StartError {
     Init(#[from] InitError),
     #[error("the simulated cluster doesn't start")]
     Cluster(#[from] kube_sim::Error),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     #[error("the database URL is wrong: {0}")]
     DatabaseUrl(#[from] DatabaseUrlError),
     #[error(transparent)]
@@ -135,12 +141,14 @@ impl Stack {
             }
         };
         let deployment = Deployment::init(&dir, &made_for)?;
+        let admin = AdminFile::read(&deployment.admin())?;
+        let probe = Probe::new(&admin.ca_cert)?;
         let sqlite = || format!("sqlite:{}", dir.join("postern.db").display());
         let mut stack = Self {
             gateway: None,
             control_plane: None,
             cluster,
-            admin: AdminFile::read(&deployment.admin())?,
+            admin,
             deployment,
             addresses: Addresses {
                 control_plane: release("control plane", ports.control_plane)?,
@@ -149,6 +157,7 @@ impl Stack {
             database_url: options.database_url.unwrap_or_else(sqlite),
             clock: options.clock,
             audit: options.audit,
+            probe,
             _scratch: scratch,
         };
         stack.start_control_plane().await?;
@@ -189,10 +198,16 @@ impl Stack {
         &self.database_url
     }
 
-    /// Waits until the servers that run are ready; give it a deadline.
+    /// Waits until the servers that run say that they are ready; give it a deadline.
     pub async fn ready(&self) {
-        for server in [&self.control_plane, &self.gateway].into_iter().flatten() {
-            server.ready().await;
+        let servers = [
+            (&self.control_plane, self.control_plane_url()),
+            (&self.gateway, self.gateway_url()),
+        ];
+        for (server, url) in servers {
+            while server.is_some() && !self.probe.ready(url).await {
+                tokio::time::sleep(POLL).await;
+            }
         }
     }
 
@@ -226,9 +241,8 @@ impl Stack {
             audit: (self.audit)(),
         });
         let bound = Box::pin(bound).await?;
-        let readiness = bound.readiness();
         let serve = |stop| bound.serve(stop);
-        self.control_plane = Some(Running::spawn("control plane", readiness, serve));
+        self.control_plane = Some(Running::spawn("control plane", serve));
         Ok(())
     }
 
@@ -256,9 +270,8 @@ impl Stack {
         let mut config = data_plane::config::Config::load(&file, self.addresses.gateway, clock)?;
         config.server.shutdown_grace = GRACE;
         let bound = data_plane::bind(config).await?;
-        let readiness = bound.readiness();
         let serve = |stop| bound.serve(stop);
-        self.gateway = Some(Running::spawn("gateway", readiness, serve));
+        self.gateway = Some(Running::spawn("gateway", serve));
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags, present};
-use crate::output;
 use crate::session::{Administrator, Session};
+use crate::{output, paging};
 
 const MESSAGE: &str = "postern.v1.AuditEvent";
 
@@ -63,7 +63,11 @@ async fn get(
     }
     let documents = documents(&events)?;
     let text: Vec<String> = documents.iter().map(output::describe).collect();
-    output::print(flags.format(), &json!({ "audit_events": documents }), &text.join("\n\n"))
+    output::print(
+        flags.format(),
+        &json!({ "audit_events": documents }),
+        &text.join("\n\n"),
+    )
 }
 
 async fn list(
@@ -73,13 +77,35 @@ async fn list(
 ) -> Result<(), Failure> {
     let events = read(administrator, String::new(), args.limit).await?;
     let documents = documents(&events)?;
-    let rows = events.iter().zip(&documents).map(|(event, document)| row(event, document)).collect();
-    let table = output::table(&["TIME", "EVENT", "REASON", "ACCESS ID", "RESOURCE", "REQUEST ID"], rows);
-    output::print(flags.format(), &json!({ "audit_events": documents }), &table)
+    let rows = events
+        .iter()
+        .zip(&documents)
+        .map(|(event, document)| row(event, document))
+        .collect();
+    let table = output::table(
+        &[
+            "TIME",
+            "EVENT",
+            "REASON",
+            "ACCESS ID",
+            "RESOURCE",
+            "REQUEST ID",
+        ],
+        rows,
+    );
+    output::print(
+        flags.format(),
+        &json!({ "audit_events": documents }),
+        &table,
+    )
 }
 
 fn row(event: &pb::AuditEvent, document: &Value) -> Vec<String> {
-    let resource = if event.resource.is_empty() { &event.k8s_auth_config } else { &event.resource };
+    let resource = if event.resource.is_empty() {
+        &event.k8s_auth_config
+    } else {
+        &event.resource
+    };
     vec![
         document["time"].as_str().unwrap_or_default().to_owned(),
         event.event.clone(),
@@ -91,7 +117,10 @@ fn row(event: &pb::AuditEvent, document: &Value) -> Vec<String> {
 }
 
 fn documents(events: &[pb::AuditEvent]) -> Result<Vec<Value>, Failure> {
-    events.iter().map(|event| output::message(MESSAGE, event)).collect()
+    events
+        .iter()
+        .map(|event| output::message(MESSAGE, event))
+        .collect()
 }
 
 async fn read(
@@ -99,24 +128,20 @@ async fn read(
     request_id: String,
     limit: usize,
 ) -> Result<Vec<pb::AuditEvent>, Failure> {
-    let mut all = Vec::new();
-    let mut page_token = String::new();
-    while all.len() < limit {
+    paging::collect(limit, async |page| {
         let request = pb::ListAuditEventsRequest {
-            page_size: i32::try_from(limit - all.len()).unwrap_or(500).min(500),
-            page_token,
+            page_size: page.size,
+            page_token: page.token,
             request_id: request_id.clone(),
         };
         let page = administrator
             .call(&request, |channel, request| async move {
-                AuditServiceClient::new(channel).list_audit_events(request).await
+                AuditServiceClient::new(channel)
+                    .list_audit_events(request)
+                    .await
             })
             .await?;
-        all.extend(page.audit_events);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    Ok(all)
+        Ok((page.audit_events, page.next_page_token))
+    })
+    .await
 }

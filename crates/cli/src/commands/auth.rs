@@ -74,8 +74,10 @@ impl AuthArgs {
             Some(token) => token,
             None if std::path::Path::new(MOUNTED).exists() => values::read(FLAG, MOUNTED)?,
             None => {
-                return Err(Failure::usage(format!("there is no token in {MOUNTED}: this isn't a pod"))
-                    .hint("give one with --k8s-service-account-token-file"));
+                return Err(Failure::usage(format!(
+                    "there is no token in {MOUNTED}: this isn't a pod"
+                ))
+                .hint("give one with --k8s-service-account-token-file"));
             }
         };
         let token = values::service_account_token(token.expose_secret());
@@ -98,7 +100,9 @@ async fn log_in(
     let request = pb::AuthenticateRequest {
         access_id: access_id.to_owned(),
         k8s_auth_config: config.to_owned(),
-        credential: Some(Credential::ServiceAccountToken(token.expose_secret().to_owned())),
+        credential: Some(Credential::ServiceAccountToken(
+            token.expose_secret().to_owned(),
+        )),
     };
     gateway
         .call_as(&request, |channel, request| async move {
@@ -108,7 +112,9 @@ async fn log_in(
 }
 
 fn is_refusal(result: &Result<pb::AuthenticateResponse, RpcFailure>) -> bool {
-    result.as_ref().is_err_and(|failure| failure.reason == Some(Reason::LoginRefused))
+    result
+        .as_ref()
+        .is_err_and(|failure| failure.reason == Some(Reason::LoginRefused))
 }
 
 fn print(flags: &OutputFlags, response: pb::AuthenticateResponse) -> Result<(), Failure> {
@@ -121,6 +127,9 @@ fn print(flags: &OutputFlags, response: pb::AuthenticateResponse) -> Result<(), 
         "token": response.access_token,
         "expiration": expiration.to_string(),
     });
-    let text = format!("Authentication succeeded.\nToken: {}", response.access_token);
+    let text = format!(
+        "Authentication succeeded.\nToken: {}",
+        response.access_token
+    );
     output::print(flags.format(), &document, &text)
 }

@@ -1,20 +1,21 @@
 //! Auth methods: `postern auth-method …` and the tutorial's `create-auth-method-k8s` and its kin.
 
+mod flags;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_proto::pb;
 use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient as Client;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use self::flags::{BoundFlags, SettingFlags, kubernetes_of};
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags, present};
 use crate::session::{Administrator, Session};
-use crate::values::{self, Unit};
-use crate::output;
+use crate::{output, paging, values};
 
 const MESSAGE: &str = "postern.v1.AuthMethod";
 
@@ -45,61 +46,6 @@ pub(crate) enum CreateCommand {
 pub(crate) enum UpdateCommand {
     /// For Kubernetes workloads
     K8s(UpdateArgs),
-}
-
-/// Who may log in.
-#[derive(Debug, Args)]
-pub(crate) struct BoundFlags {
-    /// Namespaces; `*` and `?` are wildcards
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    bound_namespaces: Vec<String>,
-    /// Pods
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    bound_pod_names: Vec<String>,
-    /// Service accounts
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    bound_sa_names: Vec<String>,
-    /// `namespace/service-account` pairs
-    #[arg(long, value_name = "PAIR", value_delimiter = ',')]
-    bound_namespaced_sa_names: Vec<String>,
-    /// Say on purpose that every namespace is fine
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    any_namespace: Option<bool>,
-    /// Say on purpose that every workload is fine (with --any-namespace)
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    allow_any: Option<bool>,
-}
-
-/// What a method is like beside its rules.
-#[derive(Debug, Args)]
-pub(crate) struct SettingFlags {
-    /// For people
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// When access ends: Unix seconds (0: never), an RFC 3339 time, or a duration from now
-    #[arg(long, value_name = "TIME")]
-    access_expires: Option<String>,
-    /// Life of a token, in minutes or such as 15m [default: 15m; at most 24h]
-    #[arg(long, value_name = "MINUTES")]
-    jwt_ttl: Option<String>,
-    /// Addresses or CIDR blocks that clients must log in from
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    bound_ips: Vec<String>,
-    /// Addresses or CIDR blocks that the gateway must call from
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    gw_bound_ips: Vec<String>,
-    /// Audience that a presented token must have [default: the API server's own]
-    #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
-    audience: Vec<String>,
-    /// Take tokens for any audience
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    allow_any_audience: Option<bool>,
-    /// Take service-account tokens without an expiry
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    allow_legacy_tokens: Option<bool>,
-    /// Refuse every login
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    disabled: Option<bool>,
 }
 
 #[derive(Debug, Args)]
@@ -169,10 +115,14 @@ pub(crate) async fn run(
     flags: &OutputFlags,
 ) -> Result<(), Failure> {
     match command {
-        AuthMethodCommand::Create(CreateCommand::K8s(args)) => create(args, connection, flags).await,
+        AuthMethodCommand::Create(CreateCommand::K8s(args)) => {
+            create(args, connection, flags).await
+        }
         AuthMethodCommand::Get(args) => get(args, connection, flags).await,
         AuthMethodCommand::List(args) => list(args, connection, flags).await,
-        AuthMethodCommand::Update(UpdateCommand::K8s(args)) => update(args, connection, flags).await,
+        AuthMethodCommand::Update(UpdateCommand::K8s(args)) => {
+            update(args, connection, flags).await
+        }
         AuthMethodCommand::Delete(args) => delete(args, connection, flags).await,
     }
 }
@@ -208,11 +158,17 @@ pub(crate) async fn create(
     if args.validate_only {
         return show(flags, &method);
     }
-    let mut text = format!("Auth method {name} created.\n- Access ID: {}", method.access_id);
+    let mut text = format!(
+        "Auth method {name} created.\n- Access ID: {}",
+        method.access_id
+    );
     let mut first = vec![("access_id", method.access_id.as_str())];
     if let Some(key) = &private_key {
         first.push(("prv_key", key.expose_secret()));
-        text = format!("{text}\n- Private key (shown this once): {}", key.expose_secret());
+        text = format!(
+            "{text}\n- Private key (shown this once): {}",
+            key.expose_secret()
+        );
     }
     let document = output::with_first(&first, output::message(MESSAGE, &method)?);
     output::print(flags.format(), &document, &text)
@@ -227,13 +183,13 @@ impl CreateArgs {
             self.public_key_file_path.as_deref(),
         )?;
         match (given, self.gen_key) {
-            (Some(_), Some(true)) => {
-                Err(Failure::usage("--gen-key and --public-key exclude each other"))
-            }
+            (Some(_), Some(true)) => Err(Failure::usage(
+                "--gen-key and --public-key exclude each other",
+            )),
             (Some(key), _) => Ok((key, None)),
-            (None, Some(false)) => {
-                Err(Failure::usage("--gen-key=false needs --public-key or --public-key-file-path"))
-            }
+            (None, Some(false)) => Err(Failure::usage(
+                "--gen-key=false needs --public-key or --public-key-file-path",
+            )),
             (None, _) => {
                 let key = SigningKey::generate(SigningAlgorithm::Es256)
                     .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
@@ -241,87 +197,6 @@ impl CreateArgs {
                 Ok((key.public().to_pem(), Some(private.into())))
             }
         }
-    }
-}
-
-impl BoundFlags {
-    fn rule(&self) -> pb::Rule {
-        pb::Rule {
-            namespaces: self.bound_namespaces.clone(),
-            service_accounts: self.bound_sa_names.clone(),
-            pods: self.bound_pod_names.clone(),
-            namespaced_service_accounts: self.bound_namespaced_sa_names.clone(),
-            any_namespace: self.any_namespace.unwrap_or_default(),
-            allow_any: self.allow_any.unwrap_or_default(),
-        }
-    }
-
-    fn given(&self) -> bool {
-        let lists = [
-            &self.bound_namespaces,
-            &self.bound_sa_names,
-            &self.bound_pod_names,
-            &self.bound_namespaced_sa_names,
-        ];
-        lists.iter().any(|list| !list.is_empty()) || self.any_namespace.is_some() || self.allow_any.is_some()
-    }
-
-    /// Replaces the lists that were named, and leaves the others.
-    fn change(&self, rule: &mut pb::Rule) {
-        let lists = [
-            (&self.bound_namespaces, &mut rule.namespaces),
-            (&self.bound_sa_names, &mut rule.service_accounts),
-            (&self.bound_pod_names, &mut rule.pods),
-            (&self.bound_namespaced_sa_names, &mut rule.namespaced_service_accounts),
-        ];
-        for (given, list) in lists {
-            if !given.is_empty() {
-                list.clone_from(given);
-            }
-        }
-        rule.any_namespace = self.any_namespace.unwrap_or(rule.any_namespace);
-        rule.allow_any = self.allow_any.unwrap_or(rule.allow_any);
-    }
-}
-
-impl SettingFlags {
-    /// Writes what was given over `method`, and leaves the rest.
-    fn apply(&self, method: &mut pb::AuthMethod) -> Result<(), Failure> {
-        if let Some(description) = &self.description {
-            method.description = Some(description.clone());
-        }
-        if let Some(text) = &self.access_expires {
-            method.access_expire_time = values::time("--access-expires", text, Timestamp::now())?;
-        }
-        if let Some(text) = &self.jwt_ttl {
-            method.token_ttl = Some(values::duration("--jwt-ttl", text, Unit::Minutes)?);
-        }
-        if !self.bound_ips.is_empty() {
-            method.bound_ips.clone_from(&self.bound_ips);
-        }
-        if !self.gw_bound_ips.is_empty() {
-            method.gw_bound_ips.clone_from(&self.gw_bound_ips);
-        }
-        method.disabled = self.disabled.or(method.disabled);
-        let kubernetes = kubernetes_of(method)?;
-        if !self.audience.is_empty() {
-            kubernetes.audiences.clone_from(&self.audience);
-        }
-        kubernetes.allow_any_audience = self.allow_any_audience.or(kubernetes.allow_any_audience);
-        kubernetes.allow_legacy_tokens = self.allow_legacy_tokens.or(kubernetes.allow_legacy_tokens);
-        Ok(())
-    }
-}
-
-fn kubernetes_of(method: &mut pb::AuthMethod) -> Result<&mut pb::KubernetesAuthMethod, Failure> {
-    use pb::auth_method::Type;
-    let name = method.name.clone();
-    let kind = method
-        .r#type
-        .get_or_insert_with(|| Type::Kubernetes(pb::KubernetesAuthMethod::default()));
-    match kind {
-        Type::Kubernetes(kubernetes) => Ok(kubernetes),
-        Type::AccessKey(_) => Err(Failure::usage(format!("{name} is no Kubernetes auth method"))),
     }
 }
 
@@ -358,30 +233,30 @@ pub(crate) async fn list(
 ) -> Result<(), Failure> {
     let administrator = Session::open(connection)?.administrator().await?;
     let limit = args.limit.unwrap_or(usize::MAX);
-    let mut all = Vec::new();
-    let mut page_token = String::new();
-    while all.len() < limit {
+    let all = paging::collect(limit, async |page| {
         let request = pb::ListAuthMethodsRequest {
-            page_size: 500,
-            page_token,
+            page_size: page.size,
+            page_token: page.token,
         };
         let page = administrator
             .call(&request, |channel, request| async move {
                 Client::new(channel).list_auth_methods(request).await
             })
             .await?;
-        all.extend(page.auth_methods);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    all.truncate(limit);
-    let documents: Vec<Value> =
-        all.iter().map(|m| output::message(MESSAGE, m)).collect::<Result<_, _>>()?;
+        Ok((page.auth_methods, page.next_page_token))
+    })
+    .await?;
+    let documents: Vec<Value> = all
+        .iter()
+        .map(|m| output::message(MESSAGE, m))
+        .collect::<Result<_, _>>()?;
     let rows = all.iter().map(row).collect();
     let table = output::table(&["NAME", "ACCESS ID", "TYPE", "RULES", "DESCRIPTION"], rows);
-    output::print(flags.format(), &json!({ "auth_methods": documents }), &table)
+    output::print(
+        flags.format(),
+        &json!({ "auth_methods": documents }),
+        &table,
+    )
 }
 
 fn row(method: &pb::AuthMethod) -> Vec<String> {
@@ -449,7 +324,11 @@ impl UpdateArgs {
 }
 
 fn clear(method: &mut pb::AuthMethod, field: &str) -> Result<(), Failure> {
-    let unknown = || Failure::usage(format!("--clear: `{field}` is no field that can be emptied"));
+    let unknown = || {
+        Failure::usage(format!(
+            "--clear: `{field}` is no field that can be emptied"
+        ))
+    };
     match field {
         "description" => method.description = None,
         "access_expires" => method.access_expire_time = None,
@@ -459,7 +338,11 @@ fn clear(method: &mut pb::AuthMethod, field: &str) -> Result<(), Failure> {
         _ => {
             let rule = match kubernetes_of(method)?.rules.as_mut_slice() {
                 [rule] => rule,
-                _ => return Err(Failure::usage(format!("--clear: {field}: there are several rules"))),
+                _ => {
+                    return Err(Failure::usage(format!(
+                        "--clear: {field}: there are several rules"
+                    )));
+                }
             };
             match field {
                 "bound_namespaces" => rule.namespaces.clear(),
@@ -502,6 +385,9 @@ fn show(flags: &OutputFlags, method: &pb::AuthMethod) -> Result<(), Failure> {
 /// Warnings go to standard error, so that they never stand in a document.
 pub(crate) fn warn(warnings: &[pb::Warning]) {
     for warning in warnings {
-        output::note(&format!("warning: {} [{}]", warning.message, warning.reason));
+        output::note(&format!(
+            "warning: {} [{}]",
+            warning.message, warning.reason
+        ));
     }
 }

@@ -33,15 +33,29 @@ struct Credential {
 }
 
 pub(crate) fn run(args: &ConfigureArgs, connection: &Connection) -> Result<(), Failure> {
-    let name = connection.profile.clone().unwrap_or_else(|| profile::DEFAULT.to_owned());
+    let name = connection
+        .profile
+        .clone()
+        .unwrap_or_else(|| profile::DEFAULT.to_owned());
     let credential = credential(args)?;
     let admin_file = credential.from.as_ref();
-    let given = |flag: &str, value: &Option<String>| value.as_deref().map(|v| present(flag, v)).transpose();
+    let given =
+        |flag: &str, value: &Option<String>| value.as_deref().map(|v| present(flag, v)).transpose();
     let control_plane = given("--control-plane-url", &connection.control_plane_url)?;
     let gateway = given("--gateway-url", &connection.gateway_url)?;
     let profile = Profile {
-        control_plane_url: Some(url(control_plane, admin_file.map(|f| &f.control_plane_url), "Control plane URL", DEFAULT_CONTROL_PLANE_URL)?),
-        gateway_url: Some(url(gateway, admin_file.map(|f| &f.gateway_url), "Gateway URL", DEFAULT_GATEWAY_URL)?),
+        control_plane_url: Some(url(
+            control_plane,
+            admin_file.map(|f| &f.control_plane_url),
+            "Control plane URL",
+            DEFAULT_CONTROL_PLANE_URL,
+        )?),
+        gateway_url: Some(url(
+            gateway,
+            admin_file.map(|f| &f.gateway_url),
+            "Gateway URL",
+            DEFAULT_GATEWAY_URL,
+        )?),
         gateway_name: given("--gateway-name", &connection.gateway_name)?,
         ca_cert: ca(connection, admin_file)?,
         access_id: Some(credential.access_id),
@@ -57,18 +71,27 @@ fn credential(args: &ConfigureArgs) -> Result<Credential, Failure> {
         Some(path) => values::read("--access-key-file", path)?,
         None => prompt_key()?,
     };
-    let given = args.access_id.as_deref().map(|id| present("--access-id", id)).transpose()?;
+    let given = args
+        .access_id
+        .as_deref()
+        .map(|id| present("--access-id", id))
+        .transpose()?;
     let text = text.expose_secret();
     let (access_id, access_key, from) = if text.starts_with('{') {
-        let file: AdminFile = serde_json::from_str(text)
-            .map_err(|error| Failure::usage(format!("--access-key-file: not an admin.json: {error}")))?;
+        let file: AdminFile = serde_json::from_str(text).map_err(|error| {
+            Failure::usage(format!("--access-key-file: not an admin.json: {error}"))
+        })?;
         if given.as_ref().is_some_and(|id| *id != file.access_id) {
             return Err(Failure::usage(format!(
                 "--access-id: the file's access ID is {}, not the one given",
                 file.access_id
             )));
         }
-        (file.access_id.clone(), file.access_key.expose_secret().to_owned(), Some(file))
+        (
+            file.access_id.clone(),
+            file.access_key.expose_secret().to_owned(),
+            Some(file),
+        )
     } else {
         let id = match given {
             Some(id) => id,
@@ -108,10 +131,7 @@ fn url(
     }
 }
 
-fn ca(
-    connection: &Connection,
-    admin_file: Option<&AdminFile>,
-) -> Result<Option<String>, Failure> {
+fn ca(connection: &Connection, admin_file: Option<&AdminFile>) -> Result<Option<String>, Failure> {
     let Some(path) = &connection.ca_cert else {
         return Ok(admin_file.map(|file| file.ca_cert.clone()));
     };
@@ -134,7 +154,9 @@ fn prompt(what: &str, flag: &str, default: Option<&str>) -> Result<String, Failu
     if let Some(default) = default {
         input = input.default(default.to_owned());
     }
-    input.interact_text().map_err(|error| Failure::usage(format!("{what}: {error}")))
+    input
+        .interact_text()
+        .map_err(|error| Failure::usage(format!("{what}: {error}")))
 }
 
 fn prompt_key() -> Result<SecretString, Failure> {

@@ -74,9 +74,7 @@ pub(crate) async fn run(
         GatewayCommand::Get(args) => get(args, connection, flags).await,
         GatewayCommand::List => list(connection, flags).await,
         GatewayCommand::Delete(args) => delete(args, connection, flags).await,
-        GatewayCommand::SealKey(command) => {
-            super::seal_key::run(command, connection, flags).await
-        }
+        GatewayCommand::SealKey(command) => super::seal_key::run(command, connection, flags).await,
     }
 }
 
@@ -137,13 +135,20 @@ async fn get(args: &NameArgs, connection: &Connection, flags: &OutputFlags) -> R
 async fn list(connection: &Connection, flags: &OutputFlags) -> Result<(), Failure> {
     let administrator = Session::open(connection)?.administrator().await?;
     let all = list_gateways(&administrator).await?;
-    let documents: Vec<Value> =
-        all.iter().map(|g| output::message(MESSAGE, g)).collect::<Result<_, _>>()?;
+    let documents: Vec<Value> = all
+        .iter()
+        .map(|g| output::message(MESSAGE, g))
+        .collect::<Result<_, _>>()?;
     let rows = all
         .iter()
         .map(|g| {
             let name = g.name.trim_start_matches("gateways/").to_owned();
-            vec![name, g.access_id.clone(), g.url.clone(), g.description.clone()]
+            vec![
+                name,
+                g.access_id.clone(),
+                g.url.clone(),
+                g.description.clone(),
+            ]
         })
         .collect();
     let table = output::table(&["NAME", "ACCESS ID", "URL", "DESCRIPTION"], rows);

@@ -39,7 +39,11 @@ pub(crate) fn run(
             &connection.control_plane_url,
             DEFAULT_CONTROL_PLANE_URL,
         )?,
-        gateway_url: or("--gateway-url", &connection.gateway_url, DEFAULT_GATEWAY_URL)?,
+        gateway_url: or(
+            "--gateway-url",
+            &connection.gateway_url,
+            DEFAULT_GATEWAY_URL,
+        )?,
         gateway_name: or("--gateway-name", &connection.gateway_name, "default")?,
         api_servers: args.api_server.clone(),
     };
@@ -63,6 +67,10 @@ pub(crate) fn run(
          postern gateway serve --config {dir}/gateway/gateway.json\n  \
          postern configure --access-key-file {dir}/admin.json",
     ));
-    let made: Vec<String> = deployment.created().iter().map(|p| p.display().to_string()).collect();
+    let made: Vec<String> = deployment
+        .created()
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect();
     output::print(flags.format(), &json!({ "dir": dir, "made": made }), &text)
 }

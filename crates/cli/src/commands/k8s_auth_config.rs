@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::flags::{Connection, OutputFlags, present};
-use crate::output;
 use crate::session::{Administrator, Session};
 use crate::values::{self, Unit};
+use crate::{output, paging};
 
 use super::auth_method::warn;
 
@@ -135,7 +135,9 @@ pub(crate) async fn run(
 impl ConfigFlags {
     /// Writes what was given over `config`, and leaves the rest.
     fn apply(&self, config: &mut pb::K8sAuthConfig) -> Result<(), Failure> {
-        let given = |flag: &str, value: &Option<String>| value.as_deref().map(|v| present(flag, v)).transpose();
+        let given = |flag: &str, value: &Option<String>| {
+            value.as_deref().map(|v| present(flag, v)).transpose()
+        };
         config.access_id = given("--access-id", &self.access_id)?.or(config.access_id.take());
         config.k8s_host = given("--k8s-host", &self.k8s_host)?.or(config.k8s_host.take());
         let ca = values::text(
@@ -216,7 +218,10 @@ pub(crate) async fn create(
     let text = if args.validate_only {
         format!("K8s auth config {name} is valid; nothing was stored.")
     } else {
-        format!("K8s auth config {name} created at {}.", administrator.server.url)
+        format!(
+            "K8s auth config {name} created at {}.",
+            administrator.server.url
+        )
     };
     output::print(flags.format(), &document, &text)
 }
@@ -257,27 +262,20 @@ pub(crate) async fn list_all(
     administrator: &Administrator,
     limit: usize,
 ) -> Result<Vec<pb::K8sAuthConfig>, Failure> {
-    let mut all = Vec::new();
-    let mut page_token = String::new();
-    while all.len() < limit {
+    paging::collect(limit, async |page| {
         let request = pb::ListK8sAuthConfigsRequest {
             parent: String::new(),
-            page_size: 500,
-            page_token,
+            page_size: page.size,
+            page_token: page.token,
         };
         let page = administrator
             .call(&request, |channel, request| async move {
                 Client::new(channel).list_k8s_auth_configs(request).await
             })
             .await?;
-        all.extend(page.k8s_auth_configs);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    all.truncate(limit);
-    Ok(all)
+        Ok((page.k8s_auth_configs, page.next_page_token))
+    })
+    .await
 }
 
 pub(crate) async fn list(
@@ -287,11 +285,20 @@ pub(crate) async fn list(
 ) -> Result<(), Failure> {
     let administrator = Session::open(connection)?.gateway_administrator().await?;
     let all = list_all(&administrator, args.limit.unwrap_or(usize::MAX)).await?;
-    let documents: Vec<Value> =
-        all.iter().map(|c| output::message(MESSAGE, c)).collect::<Result<_, _>>()?;
+    let documents: Vec<Value> = all
+        .iter()
+        .map(|c| output::message(MESSAGE, c))
+        .collect::<Result<_, _>>()?;
     let rows = all.iter().map(row).collect();
-    let table = output::table(&["NAME", "ACCESS ID", "API SERVER", "SEAL KEY", "USABLE"], rows);
-    output::print(flags.format(), &json!({ "k8s_auth_configs": documents }), &table)
+    let table = output::table(
+        &["NAME", "ACCESS ID", "API SERVER", "SEAL KEY", "USABLE"],
+        rows,
+    );
+    output::print(
+        flags.format(),
+        &json!({ "k8s_auth_configs": documents }),
+        &table,
+    )
 }
 
 fn row(config: &pb::K8sAuthConfig) -> Vec<String> {
@@ -305,7 +312,10 @@ fn row(config: &pb::K8sAuthConfig) -> Vec<String> {
         (true, None) => "disabled".to_owned(),
         (false, None) => "yes".to_owned(),
     };
-    let id = config.name.split_once("/k8sAuthConfigs/").map_or("", |(_, id)| id);
+    let id = config
+        .name
+        .split_once("/k8sAuthConfigs/")
+        .map_or("", |(_, id)| id);
     vec![
         id.to_owned(),
         config.access_id().to_owned(),

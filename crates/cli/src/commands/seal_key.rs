@@ -61,8 +61,9 @@ fn generate(args: &GenerateArgs, flags: &OutputFlags) -> Result<(), Failure> {
         Some(id) => present("--id", id)?,
         None => format!("k{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S")),
     };
-    let id: SealKeyId =
-        id.parse().map_err(|error| Failure::usage(format!("--id: `{id}` {error}")))?;
+    let id: SealKeyId = id
+        .parse()
+        .map_err(|error| Failure::usage(format!("--id: `{id}` {error}")))?;
     let line = Keyring::generate_line(&id)
         .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
     let mut after = zeroize::Zeroizing::new(before.trim_end().to_owned());
@@ -76,7 +77,11 @@ fn generate(args: &GenerateArgs, flags: &OutputFlags) -> Result<(), Failure> {
     let text = format!(
         "Key {id} added to {file}. It opens only. To seal with it: restart every replica of the gateway with this file, move the key's line to the top, restart again, then run `postern gateway seal-key reseal`."
     );
-    output::print(flags.format(), &json!({ "id": id.to_string(), "file": file }), &text)
+    output::print(
+        flags.format(),
+        &json!({ "id": id.to_string(), "file": file }),
+        &text,
+    )
 }
 
 async fn status(connection: &Connection, flags: &OutputFlags) -> Result<(), Failure> {
@@ -85,7 +90,10 @@ async fn status(connection: &Connection, flags: &OutputFlags) -> Result<(), Fail
     for config in list_all(&administrator, usize::MAX).await? {
         *counts.entry(config.seal_key_id).or_default() += 1;
     }
-    let rows = counts.iter().map(|(id, count)| vec![id.clone(), count.to_string()]).collect();
+    let rows = counts
+        .iter()
+        .map(|(id, count)| vec![id.clone(), count.to_string()])
+        .collect();
     let table = output::table(&["SEAL KEY", "CONFIGS"], rows);
     let keys: Vec<_> = counts
         .iter()
@@ -109,12 +117,18 @@ async fn reseal(connection: &Connection, flags: &OutputFlags) -> Result<(), Fail
         };
         let response = administrator
             .call(&request, |channel, request| async move {
-                K8sAuthConfigServiceClient::new(channel).update_k8s_auth_config(request).await
+                K8sAuthConfigServiceClient::new(channel)
+                    .update_k8s_auth_config(request)
+                    .await
             })
             .await?;
         let after = response.k8s_auth_config.unwrap_or_default();
         changed += usize::from(after.generation != before.generation);
     }
     let text = format!("{changed} of {} K8s auth configs sealed again.", all.len());
-    output::print(flags.format(), &json!({ "resealed": changed, "k8s_auth_configs": all.len() }), &text)
+    output::print(
+        flags.format(),
+        &json!({ "resealed": changed, "k8s_auth_configs": all.len() }),
+        &text,
+    )
 }

@@ -23,7 +23,12 @@ pub(crate) enum ControlPlaneCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ControlPlaneServeArgs {
     /// postgres://… (a socket, loopback, or sslmode=verify-full) or sqlite:FILE
-    #[arg(long, env = "POSTERN_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "POSTERN_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     database_url: String,
     /// What `postern init` left for a first start; changes nothing that exists
     #[arg(long, env = "POSTERN_BOOTSTRAP", value_name = "FILE")]
@@ -31,17 +36,32 @@ pub(crate) struct ControlPlaneServeArgs {
     #[command(flatten)]
     tls: TlsFlags,
     /// Where to listen
-    #[arg(long, env = "POSTERN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8100")]
+    #[arg(
+        long,
+        env = "POSTERN_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8100"
+    )]
     listen: SocketAddr,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TlsFlags {
     /// PEM file of the server's certificate and its chain; read again when it changes
-    #[arg(long, env = "POSTERN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(
+        long,
+        env = "POSTERN_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
     tls_cert: Option<PathBuf>,
     /// PEM file of its private key
-    #[arg(long, env = "POSTERN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(
+        long,
+        env = "POSTERN_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
     tls_key: Option<PathBuf>,
 }
 
@@ -51,7 +71,12 @@ pub(crate) struct GatewayServeArgs {
     #[arg(long, env = "POSTERN_GATEWAY_CONFIG", value_name = "FILE")]
     config: PathBuf,
     /// Where to listen
-    #[arg(long, env = "POSTERN_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8000")]
+    #[arg(
+        long,
+        env = "POSTERN_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8000"
+    )]
     listen: SocketAddr,
 }
 
@@ -62,7 +87,8 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
         .parse()
         .map_err(|error| Failure::usage(format!("--database-url: {error}")))?;
     let bootstrap = args.bootstrap.as_deref().map(Bootstrap::read).transpose();
-    let bootstrap = bootstrap.map_err(|error| Failure::usage(format!("--bootstrap: {}", chain(&error))))?;
+    let bootstrap =
+        bootstrap.map_err(|error| Failure::usage(format!("--bootstrap: {}", chain(&error))))?;
     let mut server = postern_rpc::server::Config::new(args.listen);
     if let (Some(certificate), Some(key)) = (&args.tls.tls_cert, &args.tls.tls_key) {
         server = server.with_tls(certificate, key);
@@ -74,14 +100,17 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
         clock: Clock::system(),
         audit: Box::new(std::io::stdout()),
     };
-    let bound = postern_control_plane::bind(config).await.map_err(cant_start)?;
+    let bound = postern_control_plane::bind(config)
+        .await
+        .map_err(cant_start)?;
     info!(address = %bound.addr(), "control plane listening");
     bound.serve(shutdown()?).await.map_err(cant_start)
 }
 
 pub(crate) async fn gateway(args: &GatewayServeArgs) -> Result<(), Failure> {
-    let config = postern_data_plane::config::Config::load(&args.config, args.listen, Clock::system())
-        .map_err(|error| Failure::usage(chain(&error)))?;
+    let config =
+        postern_data_plane::config::Config::load(&args.config, args.listen, Clock::system())
+            .map_err(|error| Failure::usage(chain(&error)))?;
     let name = config.gateway.clone();
     let bound = postern_data_plane::bind(config).await.map_err(cant_start)?;
     info!(address = %bound.addr(), gateway = %name, "gateway listening");
@@ -108,8 +137,10 @@ pub(crate) fn shutdown() -> Result<CancellationToken, Failure> {
     let listen = |kind| {
         signal(kind).map_err(|error| Failure::new(Exit::Unavailable, format!("signals: {error}")))
     };
-    let (mut interrupt, mut terminate) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+    );
     let token = CancellationToken::new();
     let cancel = token.clone();
     tokio::spawn(async move {

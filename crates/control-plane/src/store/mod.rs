@@ -13,6 +13,7 @@ mod document;
 mod error;
 mod exchange;
 mod hooks;
+mod page;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -37,10 +38,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub(crate) use error::{Inconsistent, StoreError, WriteError};
+pub(crate) use page::Page;
 pub(crate) use types::{
     AuditSink, Cause, Change, Changes, Etag, EventCursor, Exchange, Exchanged, FirstStart, Gateway,
-    GatewayIdentity, Granted, Intent, KeyDenial, LogIn, LoggedIn, MethodRef, Page, Session,
-    Snapshot,
+    GatewayIdentity, Granted, Intent, KeyDenial, LogIn, LoggedIn, MethodRef, Session, Snapshot,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
 

@@ -17,8 +17,6 @@ pub(super) use sql::Engine as Postgres;
 
 type Db = sqlx::Postgres;
 
-static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/postgres");
-
 /// The advisory lock that stands between writers of configuration and logins. Logins share it from
 /// before they read rules until they commit, a writer takes it whole right before its own commit:
 /// no login that read the old rules is open when the writer is answered. A lock on the rules' rows
@@ -69,11 +67,18 @@ async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
         .connect_with(options.clone())
         .await?;
     let mut connection = pool.acquire().await?.detach();
-    let done = MIGRATOR.run(&mut connection).await;
+    let done = migrator().run(&mut connection).await;
     // Closing also lets go of the lock, whatever happened.
     let _ = connection.close().await;
     pool.close().await;
     Ok(done?)
+}
+
+/// A schema that a newer version has brought further still works with this one.
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("../../migrations/postgres");
+    migrator.set_ignore_missing(true);
+    migrator
 }
 
 /// Looks at the revision each second, and at once where another process says that it changed.

@@ -21,8 +21,6 @@ pub(super) use sql::Engine as Sqlite;
 
 type Db = sqlx::Sqlite;
 
-static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/sqlite");
-
 /// A transaction that writes takes the write lock before it reads: what it read still holds when it
 /// commits, and it can't fail halfway because another one wrote.
 const BEGIN_LOGIN: &str = "BEGIN IMMEDIATE";
@@ -71,10 +69,17 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions) -> Result<(), Stor
     create(path).map_err(StoreError::Setup)?;
     let options = options.clone().journal_mode(SqliteJournalMode::Wal);
     let mut connection = options.connect().await?;
-    let done = MIGRATOR.run(&mut connection).await;
+    let done = migrator().run(&mut connection).await;
     connection.close().await?;
     drop(lock);
     Ok(done?)
+}
+
+/// A schema that a newer version has brought further still works with this one.
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("../../migrations/sqlite");
+    migrator.set_ignore_missing(true);
+    migrator
 }
 
 async fn lock(database: PathBuf) -> io::Result<File> {

@@ -3,11 +3,12 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test's helper fails by panicking, as the test itself does"
+    reason = "what a test calls fails by panicking, as the test itself does"
 )]
 
 mod access_keys;
 mod audit;
+mod auth_method_changes;
 mod auth_methods;
 mod bootstrap;
 mod exchange;

@@ -51,8 +51,16 @@ async fn what_init_writes_is_read_and_paths_are_relative_to_the_file() {
     assert_eq!(config.gateway.as_str(), "default");
     assert_eq!(config.deployment, Uuid::from_u128(7));
     assert_eq!(config.keyring.first_id().as_str(), "2026");
-    assert!(config.api_servers.allows(&"https://127.0.0.1:8443".parse().unwrap()));
-    assert!(!config.api_servers.allows(&"https://127.0.0.1:9443".parse().unwrap()));
+    assert!(
+        config
+            .api_servers
+            .allows(&"https://127.0.0.1:8443".parse().unwrap())
+    );
+    assert!(
+        !config
+            .api_servers
+            .allows(&"https://127.0.0.1:9443".parse().unwrap())
+    );
     let tls = config.server.tls.unwrap();
     assert_eq!(tls.certificate, dir.path().join("server.pem"));
 }

@@ -35,7 +35,10 @@ async fn a_refusal_is_final() {
         || Error::permission_denied("no"),
         || Error::invalid("assertion", "is wrong"),
     ] {
-        assert_eq!(attempts(Deadline::after(Duration::from_secs(10)), error).await, 1);
+        assert_eq!(
+            attempts(Deadline::after(Duration::from_secs(10)), error).await,
+            1
+        );
     }
 }
 

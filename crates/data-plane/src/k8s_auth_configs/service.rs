@@ -22,7 +22,9 @@ impl K8sAuthConfigService for K8sAuthConfigs {
         request: Request<pb::CreateK8sAuthConfigRequest>,
     ) -> Result<Response<pb::CreateK8sAuthConfigResponse>, Status> {
         let context = context(&request)?;
-        Ok(Response::new(self.create(context, request.into_inner()).await?))
+        Ok(Response::new(
+            self.create(context, request.into_inner()).await?,
+        ))
     }
 
     async fn get_k8s_auth_config(
@@ -30,7 +32,9 @@ impl K8sAuthConfigService for K8sAuthConfigs {
         request: Request<pb::GetK8sAuthConfigRequest>,
     ) -> Result<Response<pb::GetK8sAuthConfigResponse>, Status> {
         let context = context(&request)?;
-        Ok(Response::new(self.get(context, request.into_inner()).await?))
+        Ok(Response::new(
+            self.get(context, request.into_inner()).await?,
+        ))
     }
 
     async fn list_k8s_auth_configs(
@@ -38,7 +42,9 @@ impl K8sAuthConfigService for K8sAuthConfigs {
         request: Request<pb::ListK8sAuthConfigsRequest>,
     ) -> Result<Response<pb::ListK8sAuthConfigsResponse>, Status> {
         let context = context(&request)?;
-        Ok(Response::new(self.list(context, request.into_inner()).await?))
+        Ok(Response::new(
+            self.list(context, request.into_inner()).await?,
+        ))
     }
 
     async fn update_k8s_auth_config(
@@ -46,7 +52,9 @@ impl K8sAuthConfigService for K8sAuthConfigs {
         request: Request<pb::UpdateK8sAuthConfigRequest>,
     ) -> Result<Response<pb::UpdateK8sAuthConfigResponse>, Status> {
         let context = context(&request)?;
-        Ok(Response::new(self.update(context, request.into_inner()).await?))
+        Ok(Response::new(
+            self.update(context, request.into_inner()).await?,
+        ))
     }
 
     async fn delete_k8s_auth_config(
@@ -54,6 +62,8 @@ impl K8sAuthConfigService for K8sAuthConfigs {
         request: Request<pb::DeleteK8sAuthConfigRequest>,
     ) -> Result<Response<pb::DeleteK8sAuthConfigResponse>, Status> {
         let context = context(&request)?;
-        Ok(Response::new(self.delete(context, request.into_inner()).await?))
+        Ok(Response::new(
+            self.delete(context, request.into_inner()).await?,
+        ))
     }
 }

@@ -61,7 +61,10 @@ async fn a_new_config_is_this_gateways_own_and_of_generation_one() {
             ..create()
         };
         let config = service.new_config(&request).ok().unwrap().config;
-        assert_eq!(config.name.to_string(), "gateways/default/k8sAuthConfigs/k8s-conf");
+        assert_eq!(
+            config.name.to_string(),
+            "gateways/default/k8sAuthConfigs/k8s-conf"
+        );
         assert_eq!(config.generation, 1);
         assert_eq!(config.uid.get_version_num(), 7);
     }
@@ -93,7 +96,10 @@ async fn an_api_server_outside_the_list_is_refused_with_what_to_do() {
     let invalid = service(list).new_config(&create()).err().unwrap();
     assert_eq!(invalid.violations()[0].field, "k8s_auth_config.k8s_host");
     let text = invalid.to_string();
-    assert!(text.contains("gateway.json") && text.contains("api_servers"), "{text}");
+    assert!(
+        text.contains("gateway.json") && text.contains("api_servers"),
+        "{text}"
+    );
     assert!(text.contains(HOST), "{text}");
 }
 
@@ -104,7 +110,13 @@ fn names_may_be_short_and_are_never_another_gateways() {
     for name in [full, "k8sAuthConfigs/a/b"] {
         assert_eq!(names::config(&own, name, "name").unwrap().to_string(), full);
     }
-    for name in ["", "a", "gateways/other/k8sAuthConfigs/a", "k8sAuthConfigs/", "k8sAuthConfigs/.."] {
+    for name in [
+        "",
+        "a",
+        "gateways/other/k8sAuthConfigs/a",
+        "k8sAuthConfigs/",
+        "k8sAuthConfigs/..",
+    ] {
         let invalid = names::config(&own, name, "name").unwrap_err();
         assert_eq!(invalid.violations()[0].field, "name", "{name}");
     }

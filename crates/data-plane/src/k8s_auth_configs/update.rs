@@ -33,10 +33,15 @@ impl K8sAuthConfigs {
         }
     }
 
-    fn target(&self, request: &pb::UpdateK8sAuthConfigRequest) -> Result<(ConfigName, String), Invalid> {
+    fn target(
+        &self,
+        request: &pb::UpdateK8sAuthConfigRequest,
+    ) -> Result<(ConfigName, String), Invalid> {
         let patch = request.k8s_auth_config.as_ref();
         let name = patch.map(|patch| patch.name.as_str()).unwrap_or_default();
-        let etag = patch.and_then(|patch| patch.meta.as_ref()).map(|meta| meta.etag.clone());
+        let etag = patch
+            .and_then(|patch| patch.meta.as_ref())
+            .map(|meta| meta.etag.clone());
         let mut faults = Violations::default();
         let name = faults.absorb(names::config(&self.gateway, name, "k8s_auth_config.name"));
         let etag = etag.filter(|etag| !etag.is_empty());
@@ -75,22 +80,37 @@ impl K8sAuthConfigs {
             config: Some(sealed),
             validate_only: request.validate_only,
         };
-        let Context { administrator, deadline } = context;
-        let updated = self.control_plane.update_config(update, &administrator.0, *deadline).await;
+        let Context {
+            administrator,
+            deadline,
+        } = context;
+        let updated = self
+            .control_plane
+            .update_config(update, &administrator.0, *deadline)
+            .await;
         let updated = updated.map_err(Failure::relay)?.config.unwrap_or_default();
         if !request.validate_only {
             let in_use = deadline.within(IN_USE);
-            self.snapshot.written(&name.id, config.uid, config.generation, in_use).await;
+            self.snapshot
+                .written(&name.id, config.uid, config.generation, in_use)
+                .await;
         }
         self.response(updated, warnings)
     }
 
     /// The stored config out of its box, if this gateway would use it.
-    fn open(&self, name: &ConfigName, stored: &pb::SealedK8sAuthConfig) -> Result<K8sAuthConfig, Error> {
-        let opened = self.sealer.open(stored, self.clock.now()).and_then(|config| {
-            not_rolled_back(config.generation, self.snapshot.generation_seen(config.uid))?;
-            Ok(config)
-        });
+    fn open(
+        &self,
+        name: &ConfigName,
+        stored: &pb::SealedK8sAuthConfig,
+    ) -> Result<K8sAuthConfig, Error> {
+        let opened = self
+            .sealer
+            .open(stored, self.clock.now())
+            .and_then(|config| {
+                not_rolled_back(config.generation, self.snapshot.generation_seen(config.uid))?;
+                Ok(config)
+            });
         match opened {
             Ok(config) if config.name == *name => Ok(config),
             Ok(_) => Err(seal_broken(name, &Broken::Differs(vec!["name"]))),

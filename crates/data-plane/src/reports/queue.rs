@@ -70,7 +70,13 @@ impl Queue {
             bytes += weight(event);
             bytes <= MAX_BATCH_BYTES
         };
-        let batch: Vec<_> = self.waiting.iter().take(MAX_BATCH).take_while(fits).cloned().collect();
+        let batch: Vec<_> = self
+            .waiting
+            .iter()
+            .take(MAX_BATCH)
+            .take_while(fits)
+            .cloned()
+            .collect();
         (!batch.is_empty()).then_some(batch)
     }
 
@@ -82,7 +88,10 @@ impl Queue {
     /// The control plane will never take the first `count`. A count that it doesn't take either is
     /// given up.
     pub(super) fn rejected(&mut self, count: usize) {
-        let rejected: Vec<_> = self.waiting.drain(..count.min(self.waiting.len())).collect();
+        let rejected: Vec<_> = self
+            .waiting
+            .drain(..count.min(self.waiting.len()))
+            .collect();
         for event in rejected {
             if event.kind == EventKind::LoginDenied {
                 self.overflowed(event);
@@ -97,7 +106,11 @@ impl Queue {
     }
 
     fn overflow_record(&self, count: u32, first: Event) -> Event {
-        let mut event = Event::new(EventKind::LoginDeniedOverflow, Component::Gateway, first.time);
+        let mut event = Event::new(
+            EventKind::LoginDeniedOverflow,
+            Component::Gateway,
+            first.time,
+        );
         event.gateway.clone_from(&self.gateway);
         event.request_id = first.request_id;
         event.count = count;

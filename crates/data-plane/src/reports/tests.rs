@@ -113,7 +113,10 @@ fn many_peers_take_bounded_memory_and_are_counted() {
         .into_iter()
         .filter(|event| event.kind == EventKind::LoginDeniedOverflow)
         .collect();
-    assert_eq!(counts(&overflow), [(EventKind::LoginDeniedOverflow, "x", 5)]);
+    assert_eq!(
+        counts(&overflow),
+        [(EventKind::LoginDeniedOverflow, "x", 5)]
+    );
     queue.close_minutes(None);
     queue.push_limited(event(peers, "room again", noon()));
     assert_eq!(queue.len(), 1);

@@ -29,7 +29,10 @@ fn a_row_that_names_another_host_is_not_used() {
     let mut row = sealer.seal(&config("k8s-conf", 1, 1)).unwrap();
     view(&mut row).k8s_host = Some("https://thief:8443".to_owned());
     let broken = open(&sealer, &row).unwrap_err();
-    assert!(matches!(&broken, Broken::Differs(fields) if *fields == ["k8s_host"]), "{broken}");
+    assert!(
+        matches!(&broken, Broken::Differs(fields) if *fields == ["k8s_host"]),
+        "{broken}"
+    );
 }
 
 #[test]
@@ -61,7 +64,10 @@ fn the_boxes_of_two_configs_cant_be_swapped() {
     std::mem::swap(&mut one.sealed, &mut two.sealed);
     for row in [&one, &two] {
         let broken = open(&sealer, row).unwrap_err();
-        assert!(matches!(broken, Broken::Closed(OpenError::NotAuthentic)), "{broken}");
+        assert!(
+            matches!(broken, Broken::Closed(OpenError::NotAuthentic)),
+            "{broken}"
+        );
     }
 }
 
@@ -82,13 +88,18 @@ fn another_gateways_box_does_not_open_even_with_the_same_key() {
     assert!(matches!(open(&theirs, &row), Err(Broken::OtherGateway)));
     view(&mut row).name = "gateways/other/k8sAuthConfigs/one".to_owned();
     let broken = open(&theirs, &row).unwrap_err();
-    assert!(matches!(broken, Broken::Closed(OpenError::NotAuthentic)), "{broken}");
+    assert!(
+        matches!(broken, Broken::Closed(OpenError::NotAuthentic)),
+        "{broken}"
+    );
 }
 
 #[test]
 fn a_key_that_was_removed_opens_nothing_and_one_that_was_moved_down_still_opens() {
     let (old, new) = (key_line("old"), key_line("new"));
-    let row = sealer("default", &[&old]).seal(&config("one", 1, 1)).unwrap();
+    let row = sealer("default", &[&old])
+        .seal(&config("one", 1, 1))
+        .unwrap();
     assert!(open(&sealer("default", &[&new, &old]), &row).is_ok());
     let broken = open(&sealer("default", &[&new]), &row).unwrap_err();
     assert!(

@@ -110,7 +110,9 @@ impl Feed {
     /// From where a new stream goes on; empty: from a snapshot.
     pub(super) fn resume_revision(&self) -> String {
         let revision = self.current.revision;
-        revision.map(|revision| revision.to_string()).unwrap_or_default()
+        revision
+            .map(|revision| revision.to_string())
+            .unwrap_or_default()
     }
 
     /// A new stream begins: what an old one left unfinished is forgotten.
@@ -203,7 +205,11 @@ impl Feed {
     ) -> Entry {
         let observed: &[pb::Condition] = before.map_or(&[], |entry| &entry.conditions);
         let same = before.filter(|entry| entry.says_the_same(&row));
-        if let Some(Entry { live: live @ ConfigEntry::Live(_), .. }) = same {
+        if let Some(Entry {
+            live: live @ ConfigEntry::Live(_),
+            ..
+        }) = same
+        {
             return Entry {
                 row,
                 live: live.clone(),
@@ -236,7 +242,9 @@ impl Feed {
             Ok(name) => {
                 state.configs.remove(&name.id);
             }
-            Err(_) => state.methods.retain(|_, method| method.id.auth_method_name() != name),
+            Err(_) => state
+                .methods
+                .retain(|_, method| method.id.auth_method_name() != name),
         }
         Ok(())
     }

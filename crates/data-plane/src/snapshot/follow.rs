@@ -41,7 +41,9 @@ pub(super) async fn follow(snapshot: &Snapshot, source: &Source, mut feed: Feed)
         if matches!(interrupted, Interrupted::Nonsense(_)) {
             feed.distrust();
         }
-        source.connected.not_ready("no stream of changes from the control plane");
+        source
+            .connected
+            .not_ready("no stream of changes from the control plane");
         tracing::warn!(error = %interrupted, "lost the control plane's changes; trying again");
         tokio::time::sleep(backoff.pause()).await;
     }
@@ -60,9 +62,14 @@ async fn stream(
         resume_revision: feed.resume_revision(),
     };
     feed.reopened();
-    let mut watch = control_plane.watch(request, Deadline::after(OPENING)).await?;
+    let mut watch = control_plane
+        .watch(request, Deadline::after(OPENING))
+        .await?;
+    tracing::info!("following the control plane's changes");
     loop {
-        let message = control_plane.next(&mut watch, Deadline::after(SILENCE)).await?;
+        let message = control_plane
+            .next(&mut watch, Deadline::after(SILENCE))
+            .await?;
         let message = message.ok_or(Interrupted::Ended)?;
         let state = feed.apply(message, source.clock.now())?;
         backoff.reset();

@@ -225,7 +225,7 @@ In another terminal:
 }
 
 const NEXT: &str = r#"  METHOD=$(postern create-auth-method-k8s -n my-k8s-auth-method --bound-pod-names mypod1 --bound-pod-names mypod2 --bound-namespaces my-namespace-a --json)
-  ACCESS_ID=$(echo "$METHOD" | jq -r .access_id) PRV_KEY=$(echo "$METHOD" | jq -r .prv_key)
+  ACCESS_ID=$(printf %s "$METHOD" | jq -r .access_id) PRV_KEY=$(printf %s "$METHOD" | jq -r .prv_key)
   postern gateway-create-k8s-auth-config --name k8s-conf --access-id $ACCESS_ID --signing-key $PRV_KEY --k8s-host $(postern dev host) --token-reviewer-jwt $(postern dev reviewer-token) --k8s-ca-cert $(postern dev ca) --k8s-issuer $(postern dev issuer)
   postern auth --access-id $ACCESS_ID --access-type k8s --k8s-auth-config-name k8s-conf --k8s-service-account-token $(postern dev pod-token -n my-namespace-a --pod mypod1)
   postern audit list

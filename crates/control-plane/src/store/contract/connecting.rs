@@ -15,6 +15,7 @@ super::on_both_engines! {
     processes_that_start_at_once_find_one_schema,
     a_first_start_happens_once,
     another_process_sees_a_change_within_moments,
+    the_version_before_works_on_a_newer_schema,
 }
 
 fn start(deployment_id: Uuid) -> FirstStart {
@@ -131,6 +132,18 @@ async fn another_process_sees_a_change_within_moments(bed: Bed) {
         .await
         .expect("within a poll")
         .unwrap();
+}
+
+async fn the_version_before_works_on_a_newer_schema(bed: Bed) {
+    bed.store
+        .raw(
+            "INSERT INTO _sqlx_migrations
+                 (version, description, success, checksum, execution_time)
+             SELECT 9999, 'of a newer version', success, checksum, execution_time
+             FROM _sqlx_migrations WHERE version = 1",
+        )
+        .await;
+    bed.another().await.ping().await.unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use crate::store::{Etag, Intent, MethodRef, StoreError, WriteError};
 super::on_both_engines! {
     a_method_that_could_not_be_written_lets_nobody_in,
     a_config_that_could_not_be_written_is_an_error,
+    a_login_that_cant_be_recorded_leaves_no_token,
 }
 
 async fn a_method_that_could_not_be_written_lets_nobody_in(bed: Bed) {
@@ -85,4 +86,21 @@ async fn a_config_that_could_not_be_written_is_an_error(bed: Bed) {
             "{update:?}"
         );
     }
+}
+
+async fn a_login_that_cant_be_recorded_leaves_no_token(bed: Bed) {
+    let (method, key) = bed.method("m").await;
+    let gateway = bed.gateway("g").await;
+    let config = bed.config(&gateway, "c", &method).await.value;
+    bed.store
+        .raw("ALTER TABLE audit_events RENAME TO lost")
+        .await;
+    let login = Login::new(&method, &key, &gateway, &config);
+    bed.store.exchange(&login.request("r")).await.unwrap_err();
+    assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 0);
+    bed.store
+        .raw("ALTER TABLE lost RENAME TO audit_events")
+        .await;
+    bed.store.exchange(&login.request("r")).await.unwrap();
+    assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 1);
 }

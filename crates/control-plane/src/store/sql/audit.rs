@@ -8,9 +8,9 @@ use sqlx::QueryBuilder;
 use sqlx::query_builder::Separated;
 
 use super::{Connection, Db, Engine};
+use crate::store::page::Room;
 use crate::store::rows::{EventRow, to_json};
 use crate::store::time::micros;
-use crate::store::types::Room;
 use crate::store::{EventCursor, Page, StoreError};
 
 /// 19 columns each: SQLite takes 32,766 parameters at once.

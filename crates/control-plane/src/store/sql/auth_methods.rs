@@ -10,9 +10,9 @@ use postern_core::meta::Stored;
 use postern_core::resource_id::ResourceId;
 
 use super::{ConfigWrite, Connection, Engine, k8s_auth_configs};
+use crate::store::page::Room;
 use crate::store::rows::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods, to_json};
 use crate::store::time::micros;
-use crate::store::types::Room;
 use crate::store::{Cause, Etag, Intent, MethodRef, Page, StoreError, WriteError, document};
 
 /// Methods with their keys, a row for each key.

@@ -1,22 +1,17 @@
 //! What gateways are told: all of theirs as of one revision, then what changed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use postern_core::auth_method::AuthMethod;
 use postern_core::meta::Stored;
+use postern_core::resource_id::ResourceId;
 use postern_core::sealed_config::SealedConfig;
 
 use super::{Connection, Engine, auth_methods, k8s_auth_configs};
-use crate::store::{Change, Changes, GatewayIdentity, Snapshot, StoreError};
+use crate::store::{Change, Changes, GatewayIdentity, MethodRef, Snapshot, StoreError};
 
 /// How many changes are read at once.
 const BATCH: i64 = 1000;
-
-/// What one gateway has now, by full name.
-struct Current {
-    methods: HashMap<String, Stored<AuthMethod>>,
-    configs: HashMap<String, Stored<SealedConfig>>,
-}
 
 #[derive(sqlx::FromRow)]
 struct ChangeRow {
@@ -75,12 +70,12 @@ impl Engine {
         if reached <= after && after < now {
             return Ok(Changes::TooOld);
         }
-        let changes = if rows.is_empty() {
-            Vec::new()
-        } else {
-            let current = current(&mut tx, &uid).await?;
-            current.changes(rows.iter().filter(|row| row.revision <= reached))
-        };
+        let touched: BTreeSet<_> = rows
+            .iter()
+            .filter(|row| row.revision <= reached)
+            .map(|row| (row.kind.as_str(), row.name.as_str()))
+            .collect();
+        let changes = load(&mut tx, &uid, touched).await?;
         tx.commit().await?;
         Ok(Changes::Since {
             revision: reached,
@@ -105,45 +100,91 @@ async fn is_kept(connection: &mut Connection, revision: i64) -> Result<bool, Sto
     Ok(found.is_some())
 }
 
-async fn current(connection: &mut Connection, gateway_uid: &str) -> Result<Current, StoreError> {
-    let methods = auth_methods::of_gateway(connection, gateway_uid).await?;
-    let configs = k8s_auth_configs::sealed_of_gateway(connection, gateway_uid).await?;
-    let method_name = |method: &Stored<AuthMethod>| method.value.id.auth_method_name();
-    let config_name = |config: &Stored<SealedConfig>| config.value.view.name.to_string();
-    Ok(Current {
-        methods: methods.into_iter().map(|m| (method_name(&m), m)).collect(),
-        configs: configs.into_iter().map(|c| (config_name(&c), c)).collect(),
-    })
+/// The rows as they are now.
+async fn load(
+    connection: &mut Connection,
+    gateway_uid: &str,
+    touched: BTreeSet<(&str, &str)>,
+) -> Result<Vec<Change>, StoreError> {
+    let (mut methods, mut configs, mut gone) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for (kind, name) in touched {
+        let method = match kind {
+            "auth_method" => method(connection, gateway_uid, name).await?,
+            _ => None,
+        };
+        let config = match kind {
+            "k8s_auth_config" => config(connection, gateway_uid, name).await?,
+            _ => None,
+        };
+        match (method, config) {
+            (Some(method), _) => drop(methods.insert(method.value.access_id.clone(), method)),
+            (_, Some(config)) => configs.push(config),
+            (None, None) => gone.push(Change::Deleted(name.to_owned())),
+        }
+    }
+    // The method of a new config may be new to the gateway, though nobody touched it.
+    for access_id in configs.iter().map(|config| &config.value.view.access_id) {
+        if !methods.contains_key(access_id) {
+            let method = auth_methods::get_by_access_id(connection, access_id).await;
+            methods.extend(readable(method)?.map(|method| (access_id.clone(), method)));
+        }
+    }
+    let methods = methods
+        .into_values()
+        .map(|method| Change::AuthMethod(Box::new(method)));
+    let configs = configs
+        .into_iter()
+        .map(|config| Change::Config(Box::new(config)));
+    Ok(methods.chain(configs).chain(gone).collect())
 }
 
-impl Current {
-    fn changes<'r>(mut self, rows: impl Iterator<Item = &'r ChangeRow>) -> Vec<Change> {
-        let (mut methods, mut configs, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        let named: BTreeSet<(&str, &str)> = rows
-            .map(|row| (row.kind.as_str(), row.name.as_str()))
-            .collect();
-        for (kind, name) in named {
-            let method = self.methods.remove(name).map(Box::new);
-            let config = self.configs.remove(name).map(Box::new);
-            match (kind, method, config) {
-                ("k8s_auth_config", _, Some(config)) => configs.push(config),
-                ("auth_method", Some(method), _) => methods.push(method),
-                _ => gone.push(Change::Deleted(name.to_owned())),
-            }
+/// `None` also where none of the gateway's configs names it.
+async fn method(
+    connection: &mut Connection,
+    gateway_uid: &str,
+    name: &str,
+) -> Result<Option<Stored<AuthMethod>>, StoreError> {
+    let Ok(id) = ResourceId::of_auth_method(name) else {
+        return Ok(None);
+    };
+    let found = auth_methods::get(connection, &MethodRef::Id(id)).await;
+    let Some(method) = readable(found)? else {
+        return Ok(None);
+    };
+    let naming: Option<String> = sqlx::query_scalar(
+        "SELECT uid FROM k8s_auth_configs WHERE gateway_uid = $1 AND method_uid = $2 LIMIT 1",
+    )
+    .bind(gateway_uid)
+    .bind(method.value.uid.to_string())
+    .fetch_optional(connection)
+    .await?;
+    Ok(naming.map(|_| method))
+}
+
+async fn config(
+    connection: &mut Connection,
+    gateway_uid: &str,
+    name: &str,
+) -> Result<Option<Stored<SealedConfig>>, StoreError> {
+    let Ok(name) = name.parse() else {
+        return Ok(None);
+    };
+    let row = k8s_auth_configs::get(connection, &name).await?;
+    let row = row.filter(|row| row.gateway_uid == gateway_uid);
+    readable(
+        row.map(Stored::try_from)
+            .transpose()
+            .map_err(StoreError::from),
+    )
+}
+
+/// What can't be read is as good as gone: nobody gets in by it, and the gateway's other rows go on.
+fn readable<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(StoreError::Inconsistent(fault)) => {
+            tracing::error!(%fault, "a gateway isn't told of a row that can't be used");
+            Ok(None)
         }
-        // The method of a new config may be new to the gateway, though nobody touched it.
-        for config in &configs {
-            let access_id = &config.value.view.access_id;
-            let name = self
-                .methods
-                .iter()
-                .find(|(_, m)| m.value.access_id == *access_id);
-            let name = name.map(|(name, _)| name.clone());
-            let method = name.and_then(|name| self.methods.remove(&name));
-            methods.extend(method.map(Box::new));
-        }
-        let methods = methods.into_iter().map(Change::AuthMethod);
-        let configs = configs.into_iter().map(Change::Config);
-        methods.chain(configs).chain(gone).collect()
+        found => found,
     }
 }

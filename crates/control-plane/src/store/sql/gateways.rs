@@ -6,9 +6,9 @@ use postern_core::meta::Stored;
 use postern_core::resource_id::GatewayName;
 
 use super::{ConfigWrite, Connection, Engine, k8s_auth_configs};
+use crate::store::page::Room;
 use crate::store::rows::GatewayRow;
 use crate::store::time::micros;
-use crate::store::types::Room;
 use crate::store::{Cause, Etag, Gateway, Intent, Page, StoreError, WriteError, document};
 
 pub(super) async fn get(

@@ -11,8 +11,8 @@ use postern_core::resource_id::{ConfigName, GatewayName};
 use postern_core::sealed_config::SealedConfig;
 
 use super::{ConfigWrite, Connection, Engine};
+use crate::store::page::Room;
 use crate::store::rows::ConfigRow;
-use crate::store::types::Room;
 use crate::store::{Page, StoreError, WriteError};
 
 /// How many of the configs in the way an error names.

@@ -23,7 +23,10 @@ impl Stream {
 
     /// With an empty snapshot behind it.
     fn begun() -> Self {
-        let mut stream = Self::new(sealer("default", &[&key_line("k1")]), AllowedApiServers::any());
+        let mut stream = Self::new(
+            sealer("default", &[&key_line("k1")]),
+            AllowedApiServers::any(),
+        );
         stream.snapshot(1, vec![]);
         stream
     }
@@ -44,12 +47,18 @@ impl Stream {
     fn snapshot(&mut self, revision: i64, changes: Vec<Change>) {
         assert!(!self.send(revision, Change::SnapshotStart(pb::SnapshotStart {})));
         for change in changes {
-            assert!(!self.send(revision, change), "half a snapshot is shown to nobody");
+            assert!(
+                !self.send(revision, change),
+                "half a snapshot is shown to nobody"
+            );
         }
         assert!(self.send(revision, Change::SnapshotEnd(pb::SnapshotEnd {})));
     }
 
-    fn seal(&self, config: &postern_core::k8s_auth_config::K8sAuthConfig) -> pb::SealedK8sAuthConfig {
+    fn seal(
+        &self,
+        config: &postern_core::k8s_auth_config::K8sAuthConfig,
+    ) -> pb::SealedK8sAuthConfig {
         self.feed.opener.sealer.seal(config).unwrap()
     }
 
@@ -76,7 +85,10 @@ fn access_id(text: &str) -> AccessId {
 
 #[test]
 fn a_snapshot_is_shown_when_it_is_whole() {
-    let mut stream = Stream::new(sealer("default", &[&key_line("k1")]), AllowedApiServers::any());
+    let mut stream = Stream::new(
+        sealer("default", &[&key_line("k1")]),
+        AllowedApiServers::any(),
+    );
     let row = stream.seal(&config("k8s-conf", 1, 1));
     stream.snapshot(
         7,
@@ -97,12 +109,18 @@ fn a_snapshot_is_shown_when_it_is_whole() {
 #[test]
 fn a_new_snapshot_forgets_what_it_does_not_hold() {
     let mut stream = Stream::begun();
-    let (one, two) = (stream.seal(&config("one", 1, 1)), stream.seal(&config("two", 2, 1)));
+    let (one, two) = (
+        stream.seal(&config("one", 1, 1)),
+        stream.seal(&config("two", 2, 1)),
+    );
     stream.send(2, Change::Config(one.clone()));
     stream.send(3, Change::Config(two));
     let before = stream.live("one").unwrap();
     stream.snapshot(9, vec![Change::Config(one)]);
-    assert!(Arc::ptr_eq(&before, &stream.live("one").unwrap()), "connections stay");
+    assert!(
+        Arc::ptr_eq(&before, &stream.live("one").unwrap()),
+        "connections stay"
+    );
     assert!(!stream.state.configs.contains_key(&"two".parse().unwrap()));
 }
 
@@ -125,7 +143,13 @@ fn a_stream_that_makes_no_sense_is_an_error() {
         revision: revision.to_owned(),
         change: Some(change),
     };
-    let fresh = || Stream::new(sealer("default", &[&key_line("k1")]), AllowedApiServers::any()).feed;
+    let fresh = || {
+        Stream::new(
+            sealer("default", &[&key_line("k1")]),
+            AllowedApiServers::any(),
+        )
+        .feed
+    };
     let change = Change::AuthMethod(method("m", ACCESS_ID));
     assert!(fresh().apply(message("1", change), noon()).is_err());
     let end = Change::SnapshotEnd(pb::SnapshotEnd {});
@@ -135,7 +159,11 @@ fn a_stream_that_makes_no_sense_is_an_error() {
 
     let mut stream = Stream::begun();
     stream.feed.distrust();
-    assert_eq!(stream.feed.resume_revision(), "", "everything is asked for anew");
+    assert_eq!(
+        stream.feed.resume_revision(),
+        "",
+        "everything is asked for anew"
+    );
 }
 
 #[test]
@@ -157,7 +185,10 @@ fn a_changed_config_is_another_cluster_and_a_touched_row_is_not() {
 #[test]
 fn an_older_box_that_is_put_back_is_not_used() {
     let mut stream = Stream::begun();
-    let (old, new) = (stream.seal(&config("one", 1, 1)), stream.seal(&config("one", 1, 2)));
+    let (old, new) = (
+        stream.seal(&config("one", 1, 1)),
+        stream.seal(&config("one", 1, 2)),
+    );
     stream.send(2, Change::Config(old.clone()));
     stream.send(3, Change::Config(new.clone()));
     stream.send(4, Change::Config(old.clone()));
@@ -171,9 +202,15 @@ fn an_older_box_that_is_put_back_is_not_used() {
         ConditionStatus::Unknown
     );
 
-    stream.send(5, Change::DeletedName("gateways/default/k8sAuthConfigs/one".to_owned()));
+    stream.send(
+        5,
+        Change::DeletedName("gateways/default/k8sAuthConfigs/one".to_owned()),
+    );
     stream.send(6, Change::Config(old.clone()));
-    assert!(stream.live("one").is_none(), "not by way of a deletion either");
+    assert!(
+        stream.live("one").is_none(),
+        "not by way of a deletion either"
+    );
     stream.snapshot(7, vec![Change::Config(old)]);
     assert!(stream.live("one").is_none(), "nor of a new snapshot");
     stream.send(8, Change::Config(new));
@@ -243,7 +280,12 @@ fn a_method_that_was_created_anew_under_its_name_replaces_the_old_one() {
     stream.send(2, Change::AuthMethod(method("m", ACCESS_ID)));
     stream.send(3, Change::AuthMethod(method("m", "p-aaaaaaaaaakx")));
     assert!(!stream.state.methods.contains_key(&access_id(ACCESS_ID)));
-    assert!(stream.state.methods.contains_key(&access_id("p-aaaaaaaaaakx")));
+    assert!(
+        stream
+            .state
+            .methods
+            .contains_key(&access_id("p-aaaaaaaaaakx"))
+    );
     stream.send(4, Change::DeletedName("authMethods/m".to_owned()));
     assert!(stream.state.methods.is_empty());
 }

@@ -1,0 +1,155 @@
+//! What the flags of create and update say about an auth method.
+
+use clap::Args;
+use jiff::Timestamp;
+use postern_proto::pb;
+
+use crate::failure::Failure;
+use crate::values::{self, Unit};
+
+/// Who may log in.
+#[derive(Debug, Args)]
+pub(crate) struct BoundFlags {
+    /// Namespaces; `*` and `?` are wildcards
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    bound_namespaces: Vec<String>,
+    /// Pods
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    bound_pod_names: Vec<String>,
+    /// Service accounts
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    bound_sa_names: Vec<String>,
+    /// `namespace/service-account` pairs
+    #[arg(long, value_name = "PAIR", value_delimiter = ',')]
+    bound_namespaced_sa_names: Vec<String>,
+    /// Say on purpose that every namespace is fine
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    any_namespace: Option<bool>,
+    /// Say on purpose that every workload is fine (with --any-namespace)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    allow_any: Option<bool>,
+}
+
+/// What a method is like beside its rules.
+#[derive(Debug, Args)]
+pub(crate) struct SettingFlags {
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// When access ends: Unix seconds (0: never), an RFC 3339 time, or a duration from now
+    #[arg(long, value_name = "TIME")]
+    access_expires: Option<String>,
+    /// Life of a token, in minutes or such as 15m [default: 15m; at most 24h]
+    #[arg(long, value_name = "MINUTES")]
+    jwt_ttl: Option<String>,
+    /// Addresses or CIDR blocks that clients must log in from
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    bound_ips: Vec<String>,
+    /// Addresses or CIDR blocks that the gateway must call from
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    gw_bound_ips: Vec<String>,
+    /// Audience that a presented token must have [default: the API server's own]
+    #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
+    audience: Vec<String>,
+    /// Take tokens for any audience
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    allow_any_audience: Option<bool>,
+    /// Take service-account tokens without an expiry
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    allow_legacy_tokens: Option<bool>,
+    /// Refuse every login
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    disabled: Option<bool>,
+}
+
+impl BoundFlags {
+    pub(super) fn rule(&self) -> pb::Rule {
+        pb::Rule {
+            namespaces: self.bound_namespaces.clone(),
+            service_accounts: self.bound_sa_names.clone(),
+            pods: self.bound_pod_names.clone(),
+            namespaced_service_accounts: self.bound_namespaced_sa_names.clone(),
+            any_namespace: self.any_namespace.unwrap_or_default(),
+            allow_any: self.allow_any.unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn given(&self) -> bool {
+        let lists = [
+            &self.bound_namespaces,
+            &self.bound_sa_names,
+            &self.bound_pod_names,
+            &self.bound_namespaced_sa_names,
+        ];
+        lists.iter().any(|list| !list.is_empty())
+            || self.any_namespace.is_some()
+            || self.allow_any.is_some()
+    }
+
+    /// Replaces the lists that were named, and leaves the others.
+    pub(super) fn change(&self, rule: &mut pb::Rule) {
+        let lists = [
+            (&self.bound_namespaces, &mut rule.namespaces),
+            (&self.bound_sa_names, &mut rule.service_accounts),
+            (&self.bound_pod_names, &mut rule.pods),
+            (
+                &self.bound_namespaced_sa_names,
+                &mut rule.namespaced_service_accounts,
+            ),
+        ];
+        for (given, list) in lists {
+            if !given.is_empty() {
+                list.clone_from(given);
+            }
+        }
+        rule.any_namespace = self.any_namespace.unwrap_or(rule.any_namespace);
+        rule.allow_any = self.allow_any.unwrap_or(rule.allow_any);
+    }
+}
+
+impl SettingFlags {
+    /// Writes what was given over `method`, and leaves the rest.
+    pub(super) fn apply(&self, method: &mut pb::AuthMethod) -> Result<(), Failure> {
+        if let Some(description) = &self.description {
+            method.description = Some(description.clone());
+        }
+        if let Some(text) = &self.access_expires {
+            method.access_expire_time = values::time("--access-expires", text, Timestamp::now())?;
+        }
+        if let Some(text) = &self.jwt_ttl {
+            method.token_ttl = Some(values::duration("--jwt-ttl", text, Unit::Minutes)?);
+        }
+        if !self.bound_ips.is_empty() {
+            method.bound_ips.clone_from(&self.bound_ips);
+        }
+        if !self.gw_bound_ips.is_empty() {
+            method.gw_bound_ips.clone_from(&self.gw_bound_ips);
+        }
+        method.disabled = self.disabled.or(method.disabled);
+        let kubernetes = kubernetes_of(method)?;
+        if !self.audience.is_empty() {
+            kubernetes.audiences.clone_from(&self.audience);
+        }
+        kubernetes.allow_any_audience = self.allow_any_audience.or(kubernetes.allow_any_audience);
+        kubernetes.allow_legacy_tokens =
+            self.allow_legacy_tokens.or(kubernetes.allow_legacy_tokens);
+        Ok(())
+    }
+}
+
+/// The method's Kubernetes half, made if the method has no type yet.
+pub(super) fn kubernetes_of(
+    method: &mut pb::AuthMethod,
+) -> Result<&mut pb::KubernetesAuthMethod, Failure> {
+    use pb::auth_method::Type;
+    let name = method.name.clone();
+    let kind = method
+        .r#type
+        .get_or_insert_with(|| Type::Kubernetes(pb::KubernetesAuthMethod::default()));
+    match kind {
+        Type::Kubernetes(kubernetes) => Ok(kubernetes),
+        Type::AccessKey(_) => Err(Failure::usage(format!(
+            "{name} is no Kubernetes auth method"
+        ))),
+    }
+}

@@ -10,7 +10,7 @@ use super::time;
 use crate::pb;
 
 /// The longest text that a reported record may hold in one field, in bytes.
-const MAX_TEXT: usize = 512;
+const MAX_TEXT: usize = 1024;
 
 /// A record on the wire.
 pub fn to_pb(event: &Event) -> pb::AuditEvent {

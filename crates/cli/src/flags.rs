@@ -62,6 +62,38 @@ pub(crate) fn take_hyphens(command: Command) -> Command {
         .mut_subcommands(take_hyphens)
 }
 
+/// The flag that lost its value to the next one, in arguments that make no sense because of it.
+pub(crate) fn find_swallowed(root: &Command, arguments: &[String]) -> Option<Failure> {
+    let mut path = vec![root];
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let flag = path.iter().flat_map(|command| command.get_arguments());
+        if let Some(flag) = flag.into_iter().find(|flag| takes_next(flag, argument)) {
+            let value = rest.next()?;
+            if is_flag(value) {
+                let name = flag.get_long().map(|long| format!("--{long}"));
+                return Some(swallowed(name.as_deref().unwrap_or(argument), value));
+            }
+        } else if let Some(command) = path.last()?.find_subcommand(argument) {
+            path.push(command);
+        }
+    }
+    None
+}
+
+fn takes_next(flag: &clap::Arg, argument: &str) -> bool {
+    let named = match argument.strip_prefix("--") {
+        Some(long) => flag.get_long() == Some(long),
+        None => argument.len() == 2 && argument.starts_with('-') && flag.get_short() == argument.chars().nth(1),
+    };
+    let valued = matches!(flag.get_action(), clap::ArgAction::Set | clap::ArgAction::Append);
+    named && valued && flag.get_num_args().is_none_or(|n| n.min_values() > 0)
+}
+
+fn is_flag(value: &str) -> bool {
+    value.starts_with('-') && value != "-" && !value.starts_with("-----BEGIN ")
+}
+
 /// Refuses values that are really the next flag, as an empty shell variable leaves them.
 pub(crate) fn check_values(command: &Command, matches: &ArgMatches) -> Result<(), Failure> {
     for id in matches.ids() {
@@ -73,7 +105,7 @@ pub(crate) fn check_values(command: &Command, matches: &ArgMatches) -> Result<()
         };
         for value in values {
             let value = value.to_string_lossy();
-            if value.starts_with('-') && value != "-" && !value.starts_with("-----BEGIN ") {
+            if is_flag(&value) {
                 return Err(swallowed(&flag_name(command, id.as_str()), &value));
             }
         }

@@ -10,10 +10,11 @@ mod profile;
 mod session;
 mod values;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
@@ -109,12 +110,31 @@ fn main() -> ExitCode {
 
 fn parse() -> Result<Cli, Failure> {
     let command = flags::take_hyphens(Cli::command());
-    let matches = match command.clone().try_get_matches() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let matches = match command.clone().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
-        Err(error) => return Err(usage(&error)),
+        Err(error) => return Err(misread(&command, &arguments, &error)),
     };
     flags::check_values(&command, &matches)?;
     Cli::from_arg_matches(&matches).map_err(|error| usage(&error))
+}
+
+fn misread(command: &clap::Command, arguments: &[OsString], error: &clap::Error) -> Failure {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return usage(error);
+    }
+    let arguments: Vec<String> =
+        arguments.iter().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    if let Some(failure) = flags::find_swallowed(command, &arguments) {
+        return failure;
+    }
+    match error.get(ContextKind::InvalidArg) {
+        // It may be a secret whose flag went missing.
+        Some(ContextValue::String(argument)) if !argument.starts_with('-') => Failure::usage(
+            "an argument belongs to no flag: put values that hold spaces in quotes",
+        ),
+        _ => usage(error),
+    }
 }
 
 /// Help and version are printed as they are; what was wrong gets our own last line.

@@ -1,0 +1,23 @@
+//! The whole product from outside: the real command line, real sockets with TLS, a simulated cluster.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod bad_files;
+mod bad_input;
+mod dev;
+mod faults;
+mod leaks;
+mod matrix;
+mod outages;
+mod readme;
+mod refusals;
+mod resilience;
+mod seal_keys;
+mod support;
+mod thieves;
+mod tutorial;
+mod writers;

@@ -1,0 +1,149 @@
+//! Administrators who write at once, and names that are taken.
+
+use postern_proto::pb;
+use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient;
+use postern_rpc::error::{Failure, Reason};
+use tonic::Code;
+
+use crate::support::World;
+
+#[test]
+fn a_name_that_exists_is_not_taken_twice() {
+    let world = World::shared();
+    let method = world.route("taken");
+    let create = [
+        "create-auth-method-k8s",
+        "-n",
+        "taken",
+        "--bound-namespaces=other",
+    ];
+    world
+        .admin
+        .run(&create)
+        .fails(5, &["authMethods/taken", "exists"]);
+    let args = world.config_args("taken", &method);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    world
+        .admin
+        .run(&args)
+        .fails(5, &["k8sAuthConfigs/taken", "exists"]);
+    let stored = world.admin.json(&["get-auth-method", "-n", "taken"]);
+    assert_eq!(stored["access_id"], method.access_id.as_str());
+    assert_eq!(
+        stored["kubernetes"]["rules"][0]["namespaces"][0],
+        "my-namespace-a"
+    );
+    for gateway in ["default", "taken-gateway"] {
+        let create = [
+            "gateway",
+            "create",
+            "-n",
+            gateway,
+            "--url",
+            "https://other:8000",
+        ];
+        let output = world.admin.run(&create);
+        match gateway {
+            "default" => drop(output.fails(5, &["gateways/default", "exists"])),
+            _ => drop(output.success()),
+        }
+    }
+}
+
+#[test]
+fn a_stale_etag_is_refused_and_says_what_is_there() {
+    let world = World::shared();
+    world.method("stale");
+    let administrator = world.control_plane().with(&world.administrator_token(""));
+    let mut client = AuthMethodServiceClient::new(administrator.channel());
+    let get = pb::GetAuthMethodRequest {
+        name: "authMethods/stale".to_owned(),
+    };
+    let read = world
+        .block_on(client.get_auth_method(administrator.request(get)))
+        .unwrap();
+    let read = read.into_inner().auth_method.unwrap();
+    let mut update = |description: &str| {
+        let message = pb::UpdateAuthMethodRequest {
+            auth_method: Some(pb::AuthMethod {
+                description: Some(description.to_owned()),
+                ..read.clone()
+            }),
+            ..pb::UpdateAuthMethodRequest::default()
+        };
+        world.block_on(client.update_auth_method(administrator.request(message)))
+    };
+    update("first").unwrap();
+    let failure = Failure::from(update("second").unwrap_err());
+    assert_eq!(
+        (failure.code, failure.reason),
+        (Code::Aborted, Some(Reason::EtagMismatch))
+    );
+    let etags = failure.etags.unwrap();
+    assert_eq!(etags.yours, read.meta.unwrap().etag);
+    let stored = world.admin.json(&["get-auth-method", "-n", "stale"]);
+    assert_eq!(stored["description"], "first");
+    assert_eq!(stored["meta"]["etag"], etags.current.as_str());
+}
+
+#[test]
+fn administrators_who_write_at_once_lose_no_write_silently() {
+    let world = World::shared();
+    world.route("busy");
+    let update = ["update-auth-method-k8s", "-n", "busy", "--bound-ips"];
+    let config = [
+        "gateway-update-k8s-auth-config",
+        "-n",
+        "busy",
+        "--token-exp",
+    ];
+    for args in [&update[..], &config[..]] {
+        let outputs: Vec<_> = std::thread::scope(|scope| {
+            let world = &world;
+            let writer = |i: usize| {
+                let value = if args[0] == update[0] {
+                    format!("10.0.0.{i}")
+                } else {
+                    (100 + i).to_string()
+                };
+                scope.spawn(move || (value.clone(), world.admin.run(&[args, &[&value]].concat())))
+            };
+            let writers: Vec<_> = (0..6).map(writer).collect();
+            writers.into_iter().map(|w| w.join().unwrap()).collect()
+        });
+        let mut written = Vec::new();
+        for (value, output) in outputs {
+            match output.code {
+                0 => written.push(value),
+                5 => drop(output.fails(5, &["somebody else changed it meanwhile"])),
+                code => panic!("{code}: {}", output.stderr),
+            }
+        }
+        assert!(!written.is_empty());
+        let get = if args[0] == update[0] {
+            "get-auth-method"
+        } else {
+            "gateway-get-k8s-auth-config"
+        };
+        let stored = world.admin.json(&[get, "-n", "busy"]).to_string();
+        assert_eq!(
+            written
+                .iter()
+                .filter(|value| stored.contains(value.as_str()))
+                .count(),
+            1
+        );
+        let events = world.admin.json(&["audit", "list", "--limit", "500"]);
+        let events = events["audit_events"].as_array().unwrap();
+        let has = |value: &&String| {
+            events
+                .iter()
+                .any(|e| e["after_json"].as_str().unwrap().contains(value.as_str()))
+        };
+        assert_eq!(
+            written.iter().filter(has).count(),
+            written.len(),
+            "each write is in the audit"
+        );
+    }
+}

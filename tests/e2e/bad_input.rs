@@ -25,7 +25,7 @@ fn refused(output: Output, parts: &[&str]) {
 
 #[test]
 fn a_method_that_cant_be_is_refused_by_flag_and_fault() {
-    let world = World::shared();
+    let world = World::start();
     let ns = "--bound-namespaces=my-namespace-a";
     let long = format!("--bound-pod-names={}", "a".repeat(254));
     let before = stored(&world);
@@ -123,7 +123,7 @@ fn a_method_that_cant_be_is_refused_by_flag_and_fault() {
 
 #[test]
 fn a_config_that_cant_be_is_refused_by_flag_and_fault() {
-    let world = World::shared();
+    let world = World::start();
     let method = world.method("bad-config");
     let (other, cluster) = (world.method("bad-config-other"), world.cluster());
     let reviewer = world.reviewer_token();
@@ -154,7 +154,7 @@ fn a_config_that_cant_be_is_refused_by_flag_and_fault() {
         ("--k8s-ca-cert", &key_as_ca, "private key"),
         ("--signing-key", "nonsense", ""),
         ("--signing-key", &ca_as_key, ""),
-        ("--signing-key", &other.prv_key, "bad-config"),
+        ("--signing-key", &other.prv_key, "doesn't belong to auth method"),
         ("--access-id", "nonsense", ""),
         ("--access-id", "p-AAAAAAAAAAkA", ""),
         ("--k8s-issuer", " ", ""),
@@ -210,7 +210,7 @@ fn a_config_that_cant_be_is_refused_by_flag_and_fault() {
 
 #[test]
 fn an_empty_shell_variable_is_named_by_its_flag() {
-    let world = World::shared();
+    let world = World::start();
     let before = stored(&world);
     let empty = "probably empty";
     let create = "gateway-create-k8s-auth-config";
@@ -307,7 +307,7 @@ fn an_empty_shell_variable_is_named_by_its_flag() {
 
 #[test]
 fn over_grpc_every_fault_is_a_field_violation() {
-    let world = World::shared();
+    let world = World::start();
     let method = world.method("violations");
     let before = stored(&world);
     let administrator = world.control_plane().with(&world.administrator_token(""));

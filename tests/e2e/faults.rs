@@ -310,7 +310,6 @@ fn what_is_no_token_is_named_and_never_shown() {
     }
     for (access_id, config, field) in [
         ("nonsense", "shapes", "--access-id"),
-        ("p-AAAAAAAAAAaA", "shapes", "--access-id"),
         (&method.access_id, "../x", "--k8s-auth-config-name"),
         (&method.access_id, " ", "--k8s-auth-config-name"),
     ] {

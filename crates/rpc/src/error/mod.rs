@@ -1,4 +1,4 @@
-//! Errors by what the caller can do about them, and the only place that makes a [`Status`].
+//! Errors by what the caller can do about them, and the only place that makes a `Status`.
 
 mod failure;
 mod reason;

@@ -1,5 +1,5 @@
-//! What every request passes on its way to a handler, outside in: [`observe`], [`contain`],
-//! and, for gRPC methods, [`shed`], [`deadline`] and [`authorize`].
+//! What every request passes on its way to a handler, outside in: `observe`, `contain`,
+//! and, for gRPC methods, `shed`, `deadline` and `authorize`.
 //!
 //! The request ID is drawn outside of everything, so that the answer to a panic has one too.
 //! `authorize` comes last and still before the body is read: whoever may not call a method

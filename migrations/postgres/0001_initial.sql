@@ -53,7 +53,6 @@ CREATE TABLE auth_methods (
     -- JSON list. Empty: the API server's own audience, unless any is allowed.
     audiences TEXT NOT NULL,
     allow_any_audience BOOLEAN NOT NULL,
-    allow_legacy_tokens BOOLEAN NOT NULL,
     -- JSON list of rules. One that can't be parsed, or has a field that this version doesn't
     -- know, makes the row unusable: nobody logs in by it.
     rules TEXT NOT NULL,

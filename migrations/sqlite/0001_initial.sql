@@ -55,8 +55,6 @@ CREATE TABLE auth_methods (
     audiences TEXT NOT NULL,
     allow_any_audience INTEGER NOT NULL
         CONSTRAINT auth_methods_allow_any_audience_boolean CHECK (allow_any_audience IN (0, 1)),
-    allow_legacy_tokens INTEGER NOT NULL
-        CONSTRAINT auth_methods_allow_legacy_tokens_boolean CHECK (allow_legacy_tokens IN (0, 1)),
     -- JSON list of rules. One that can't be parsed, or has a field that this version doesn't
     -- know, makes the row unusable: nobody logs in by it.
     rules TEXT NOT NULL,

@@ -141,8 +141,14 @@ fn init_changes_nothing_that_exists_and_says_what_differs() {
         &gateway,
     ];
     cli.ok(&again);
-    let other = ["--control-plane-url", &control_plane, "--gateway-url", "https://other:8000"];
-    cli.run(&[&["init", "d"][..], &other].concat()).fails(2, &["gateway.url", "other"]);
+    let other = [
+        "--control-plane-url",
+        &control_plane,
+        "--gateway-url",
+        "https://other:8000",
+    ];
+    cli.run(&[&["init", "d"][..], &other].concat())
+        .fails(2, &["gateway.url", "other"]);
     assert_eq!(files.map(read), before);
     let bad = cli.run(&[
         "init",

@@ -47,7 +47,10 @@ fn a_method_that_cant_be_is_refused_by_flag_and_fault() {
             &["--allow-any"],
         ),
         (&["--bound-namespaces=*"], &["--any-namespace"]),
-        (&["--bound-namespaces=*,a"], &["--bound-namespaces", "nothing but wildcards"]),
+        (
+            &["--bound-namespaces=*,a"],
+            &["--bound-namespaces", "nothing but wildcards"],
+        ),
         (&["--allow-any"], &["--any-namespace"]),
         (
             &[ns, "--any-namespace"],
@@ -154,7 +157,11 @@ fn a_config_that_cant_be_is_refused_by_flag_and_fault() {
         ("--k8s-ca-cert", &key_as_ca, "private key"),
         ("--signing-key", "nonsense", ""),
         ("--signing-key", &ca_as_key, ""),
-        ("--signing-key", &other.prv_key, "doesn't belong to auth method"),
+        (
+            "--signing-key",
+            &other.prv_key,
+            "doesn't belong to auth method",
+        ),
         ("--access-id", "nonsense", ""),
         ("--access-id", "p-AAAAAAAAAAkA", ""),
         ("--k8s-issuer", " ", ""),
@@ -299,8 +306,20 @@ fn an_empty_shell_variable_is_named_by_its_flag() {
     ] {
         refused(world.admin.run(args), &[flag, empty]);
     }
-    let stray = [create, "--name", "x", "--signing-key", "k", "very-secret", "--k8s-issuer", "i"];
-    let stderr = world.admin.run(&stray).fails(2, &["belongs to no flag", "quotes"]);
+    let stray = [
+        create,
+        "--name",
+        "x",
+        "--signing-key",
+        "k",
+        "very-secret",
+        "--k8s-issuer",
+        "i",
+    ];
+    let stderr = world
+        .admin
+        .run(&stray)
+        .fails(2, &["belongs to no flag", "quotes"]);
     assert!(!stderr.contains("very-secret"));
     assert_eq!(stored(&world), before);
 }

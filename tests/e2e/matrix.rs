@@ -37,21 +37,28 @@ const ADMINISTRATOR_MISSING: Outcome = Outcome::Refused(Reason::OnBehalfUnauthen
 const DENIED: Outcome = Outcome::Refused(Reason::PermissionDenied);
 
 fn expected(server: Server, who: Who, need: Need) -> Outcome {
-    use Need::{Administrator, Anonymous, Gateway, GatewayOnBehalf, GatewayOnBehalfOrAdministrator};
+    use Need::{
+        Administrator, Anonymous, Gateway, GatewayOnBehalf, GatewayOnBehalfOrAdministrator,
+    };
     match (who, need) {
         (_, Anonymous) => PASSED,
         (Who::Anonymous, _) => LOG_IN,
         (Who::Narrowed, Need::NarrowedAdministrator) => PASSED,
         (Who::Garbage, _) if server == Server::Gateway => LOG_IN,
         (_, Need::NarrowedAdministrator) => DENIED,
-        (Who::GatewayForNarrowed, Gateway | GatewayOnBehalf | GatewayOnBehalfOrAdministrator) => PASSED,
+        (Who::GatewayForNarrowed, Gateway | GatewayOnBehalf | GatewayOnBehalfOrAdministrator) => {
+            PASSED
+        }
         (Who::GatewayForUnnarrowed | Who::Gateway, Gateway) => PASSED,
         (Who::GatewayForUnnarrowed | Who::AdministratorForNarrowed, GatewayOnBehalf) => DENIED,
         // Without a second token it isn't even asked whose the first one is.
         (_, GatewayOnBehalf) => ADMINISTRATOR_MISSING,
         (Who::Gateway, GatewayOnBehalfOrAdministrator) => ADMINISTRATOR_MISSING,
         (Who::Garbage, _) => LOG_IN,
-        (Who::Administrator | Who::AdministratorForNarrowed, Administrator | GatewayOnBehalfOrAdministrator) => PASSED,
+        (
+            Who::Administrator | Who::AdministratorForNarrowed,
+            Administrator | GatewayOnBehalfOrAdministrator,
+        ) => PASSED,
         _ => DENIED,
     }
 }
@@ -62,7 +69,14 @@ fn everybody(world: &World, server: &Caller) -> Vec<(Who, Caller)> {
     let gateway = world.gateway_token();
     let administrator = world.administrator_token("");
     let narrowed = world.administrator_token("default");
-    let created = ["gateway", "create", "-n", "elsewhere", "--url", "https://elsewhere:8000"];
+    let created = [
+        "gateway",
+        "create",
+        "-n",
+        "elsewhere",
+        "--url",
+        "https://elsewhere:8000",
+    ];
     world.admin.ok(&created);
     let elsewhere = world.administrator_token("elsewhere");
     vec![
@@ -73,9 +87,18 @@ fn everybody(world: &World, server: &Caller) -> Vec<(Who, Caller)> {
         (Who::Administrator, server.with(&administrator)),
         (Who::Narrowed, server.with(&narrowed)),
         (Who::NarrowedElsewhere, server.with(&elsewhere)),
-        (Who::GatewayForNarrowed, server.with(&gateway).on_behalf_of(&narrowed)),
-        (Who::GatewayForUnnarrowed, server.with(&gateway).on_behalf_of(&administrator)),
-        (Who::AdministratorForNarrowed, server.with(&administrator).on_behalf_of(&narrowed)),
+        (
+            Who::GatewayForNarrowed,
+            server.with(&gateway).on_behalf_of(&narrowed),
+        ),
+        (
+            Who::GatewayForUnnarrowed,
+            server.with(&gateway).on_behalf_of(&administrator),
+        ),
+        (
+            Who::AdministratorForNarrowed,
+            server.with(&administrator).on_behalf_of(&narrowed),
+        ),
     ]
 }
 
@@ -86,7 +109,10 @@ fn described() -> Vec<(String, String)> {
     for file in &set.file {
         for service in &file.service {
             let name = format!("{}.{}", file.package(), service.name());
-            let paths = service.method.iter().map(|m| format!("/{name}/{}", m.name()));
+            let paths = service
+                .method
+                .iter()
+                .map(|m| format!("/{name}/{}", m.name()));
             methods.extend(paths.map(|path| (name.clone(), path)));
         }
     }
@@ -114,7 +140,11 @@ fn drive(world: &World, server: Server, caller: &Caller) {
             let got = world.block_on(caller.send(&path, ()));
             if here {
                 let need = permissions::need(&path).expect("a row for every method");
-                assert_eq!(outcome(got), expected(server, *who, need), "{path} called by {who:?}");
+                assert_eq!(
+                    outcome(got),
+                    expected(server, *who, need),
+                    "{path} called by {who:?}"
+                );
                 served += 1;
             } else {
                 let code = got.unwrap_err().code;
@@ -128,7 +158,11 @@ fn drive(world: &World, server: Server, caller: &Caller) {
 }
 
 fn objects(world: &World) -> Vec<Value> {
-    let lists = [&["list-auth-methods"][..], &["gateway", "list"], &["gateway-list-k8s-auth-config"]];
+    let lists = [
+        &["list-auth-methods"][..],
+        &["gateway", "list"],
+        &["gateway-list-k8s-auth-config"],
+    ];
     lists.iter().map(|args| world.admin.json(args)).collect()
 }
 
@@ -149,17 +183,22 @@ fn who_may_not_call_learns_nothing_about_the_message() {
     let world = World::shared();
     // As every message's first field, text that isn't UTF-8.
     let malformed = vec![0xff_u8, 0xfe];
-    for (server, caller) in
-        [(Server::ControlPlane, world.control_plane()), (Server::Gateway, world.gateway())]
-    {
+    for (server, caller) in [
+        (Server::ControlPlane, world.control_plane()),
+        (Server::Gateway, world.gateway()),
+    ] {
         for path in permissions::services(server).flat_map(permissions::Service::paths) {
             if permissions::need(&path) == Some(Need::Anonymous) {
                 continue;
             }
-            let failure = world.block_on(caller.send(&path, malformed.clone())).unwrap_err();
+            let failure = world
+                .block_on(caller.send(&path, malformed.clone()))
+                .unwrap_err();
             assert_eq!(failure.code, Code::Unauthenticated, "{path}: {failure}");
             let stranger = caller.with("t-garbage");
-            let failure = world.block_on(stranger.send(&path, malformed.clone())).unwrap_err();
+            let failure = world
+                .block_on(stranger.send(&path, malformed.clone()))
+                .unwrap_err();
             assert_eq!(failure.code, Code::Unauthenticated, "{path}: {failure}");
         }
     }

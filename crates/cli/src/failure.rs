@@ -67,7 +67,7 @@ impl Failure {
     }
 
     /// The same text, when the fault is that the server isn't what it should be.
-    pub(crate) fn as_unavailable(mut self, what: &str) -> Self {
+    pub(crate) fn into_unavailable(mut self, what: &str) -> Self {
         self.exit = Exit::Unavailable;
         self.message = format!("{what} ({})", self.message);
         self

@@ -84,9 +84,16 @@ pub(crate) fn find_swallowed(root: &Command, arguments: &[String]) -> Option<Fai
 fn takes_next(flag: &clap::Arg, argument: &str) -> bool {
     let named = match argument.strip_prefix("--") {
         Some(long) => flag.get_long() == Some(long),
-        None => argument.len() == 2 && argument.starts_with('-') && flag.get_short() == argument.chars().nth(1),
+        None => {
+            argument.len() == 2
+                && argument.starts_with('-')
+                && flag.get_short() == argument.chars().nth(1)
+        }
     };
-    let valued = matches!(flag.get_action(), clap::ArgAction::Set | clap::ArgAction::Append);
+    let valued = matches!(
+        flag.get_action(),
+        clap::ArgAction::Set | clap::ArgAction::Append
+    );
     named && valued && flag.get_num_args().is_none_or(|n| n.min_values() > 0)
 }
 

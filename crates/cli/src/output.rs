@@ -78,7 +78,7 @@ pub(crate) fn print(format: Format, value: &Value, table: &str) -> Result<(), Fa
 
 /// Prints a line of text. A reader that went away is no failure of ours.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
+    match writeln!(std::io::stdout().lock(), "{}", printable(text)) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failure::new(
             Exit::Unavailable,
@@ -90,7 +90,15 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 
 /// Says something beside the data.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(text));
+}
+
+/// Without what moves a terminal's cursor or changes its title: names and descriptions are
+/// other people's.
+fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
 }
 
 /// Rows under headers.

@@ -51,6 +51,15 @@ pub(crate) struct Administrator {
     token: BearerToken,
 }
 
+/// Which failed calls are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// All that may succeed in a moment.
+    Safe,
+    /// Those of them that the server can't have carried out.
+    Unsent,
+}
+
 /// What a failed call means on a server.
 type Called<T> = Result<Response<T>, Status>;
 
@@ -110,6 +119,8 @@ impl Session {
 
     /// Logged in at the control plane.
     pub(crate) async fn administrator(&self) -> Result<Administrator, Failure> {
+        // Who has none is told so, whatever there is at the address.
+        self.credential()?;
         let server = self.control_plane().await?;
         let token = self.log_in(&server, String::new()).await?;
         Ok(Administrator { server, token })
@@ -118,6 +129,7 @@ impl Session {
     /// Logged in for one gateway: its name comes from the control plane or from
     /// `--gateway-name`, never from the gateway, and the token opens nothing but its configs.
     pub(crate) async fn gateway_administrator(&self) -> Result<Administrator, Failure> {
+        self.credential()?;
         let gateway_url = self.gateway_url()?;
         let control_plane = self.control_plane().await?;
         let name = match self.gateway_name()? {
@@ -143,7 +155,12 @@ impl Session {
     fn gateway_name(&self) -> Result<Option<String>, Failure> {
         match &self.connection.gateway_name {
             Some(name) => present("--gateway-name", name).map(Some),
-            None => Ok(self.profile.gateway_name.clone()),
+            // A stored name belongs to the stored URL: at another one it would be the gateway's
+            // own word that it is the same.
+            None if self.gateway_url()? == self.profile.gateway_url.clone().unwrap_or_default() => {
+                Ok(self.profile.gateway_name.clone())
+            }
+            None => Ok(None),
         }
     }
 
@@ -291,7 +308,7 @@ impl Session {
 fn not_postern(failure: Failure) -> Failure {
     match failure.exit() {
         Exit::Unavailable => failure,
-        _ => failure.as_unavailable("this isn't a Postern server; check the URL"),
+        _ => failure.into_unavailable("this isn't a Postern server; check the URL"),
     }
 }
 
@@ -379,29 +396,47 @@ impl Server {
         M: Clone,
         F: Future<Output = Called<T>>,
     {
-        self.attempt(message, None, &call).await
+        self.attempt(message, None, Repeat::Safe, &call).await
     }
 
     async fn attempt<M, T, F>(
         &self,
         message: &M,
         token: Option<&BearerToken>,
+        repeat: Repeat,
         call: &impl Fn(Channel, Request<M>) -> F,
     ) -> Result<T, Failure>
     where
         M: Clone,
         F: Future<Output = Called<T>>,
     {
-        let result = client::retry(self.deadline, || {
+        let once = || {
             let request = client::request(message.clone(), self.deadline);
             let request = match token {
                 Some(token) => request.with_bearer(token),
                 None => request,
             };
             call(self.channel.clone(), request)
-        });
-        let result = self.with_a_word(Box::pin(result)).await;
-        result.map_err(|failure| Failure::of_call(&self.label, failure))
+        };
+        let result = match repeat {
+            Repeat::Safe => {
+                self.with_a_word(Box::pin(client::retry(self.deadline, once)))
+                    .await
+            }
+            Repeat::Unsent => {
+                self.with_a_word(Box::pin(client::retry_unsent(self.deadline, once)))
+                    .await
+            }
+        };
+        result.map_err(|failure| {
+            let perhaps = repeat == Repeat::Unsent && failure.may_have_been_carried_out();
+            let failure = Failure::of_call(&self.label, failure);
+            if perhaps {
+                failure.hint("it may have been done all the same: look before you run it again")
+            } else {
+                failure
+            }
+        })
     }
 
     /// Says on a terminal who is being waited for, once it takes longer than a second.
@@ -449,6 +484,24 @@ impl Administrator {
         M: Clone,
         F: Future<Output = Called<T>>,
     {
-        self.server.attempt(message, Some(&self.token), &call).await
+        self.server
+            .attempt(message, Some(&self.token), Repeat::Safe, &call)
+            .await
+    }
+
+    /// The same for what changes something: it is never done twice, so that a key that is shown
+    /// once isn't lost to an answer that says that its object exists.
+    pub(crate) async fn change<M, T, F>(
+        &self,
+        message: &M,
+        call: impl Fn(Channel, Request<M>) -> F,
+    ) -> Result<T, Failure>
+    where
+        M: Clone,
+        F: Future<Output = Called<T>>,
+    {
+        self.server
+            .attempt(message, Some(&self.token), Repeat::Unsent, &call)
+            .await
     }
 }

@@ -34,6 +34,8 @@ pub struct Terms {
     pub token: TokenHash,
     /// The K8s auth config that the login came through.
     pub config_uid: Uuid,
+    /// The config's seal that it came through.
+    pub generation: i64,
     /// The gateway that signs.
     pub gateway: GatewayName,
     /// Which replica of it.
@@ -61,6 +63,8 @@ pub struct Claims {
     pub token: TokenHash,
     /// The K8s auth config that the login came through.
     pub config_uid: Uuid,
+    /// The config's seal that it came through, to be compared with the current one.
+    pub generation: i64,
     /// The gateway that signed, to be compared with the caller.
     pub gateway: GatewayName,
     /// Which replica of it, for the record.
@@ -84,6 +88,7 @@ struct WireClaims {
     jti: Uuid,
     token_sha256: String,
     config_uid: Uuid,
+    generation: i64,
     gateway: String,
     instance: String,
     facts: Facts,
@@ -102,7 +107,7 @@ struct WireHeader {
 ///
 /// # Errors
 /// When the key can't sign, which a parsed key always can.
-pub fn sign(grant: &Grant, terms: &Terms, key: &SigningKey) -> Result<String, SignError> {
+pub fn sign(grant: Grant, terms: &Terms, key: &SigningKey) -> Result<String, SignError> {
     let mut header = Header::new(key.algorithm().jws());
     header.typ = Some(TYPE.to_owned());
     header.kid = Some(key.public().id().as_str().to_owned());
@@ -115,6 +120,7 @@ pub fn sign(grant: &Grant, terms: &Terms, key: &SigningKey) -> Result<String, Si
         jti: terms.jti,
         token_sha256: URL_SAFE_NO_PAD.encode(terms.token.as_bytes()),
         config_uid: terms.config_uid,
+        generation: terms.generation,
         gateway: terms.gateway.to_string(),
         instance: terms.instance.clone(),
         facts: grant.facts().clone(),
@@ -157,6 +163,7 @@ pub fn verify(
         expire_time,
         token,
         config_uid: claims.config_uid,
+        generation: claims.generation,
         gateway: claims
             .gateway
             .parse()

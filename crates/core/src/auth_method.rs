@@ -68,8 +68,6 @@ pub enum Kind {
 pub struct Kubernetes {
     /// For whom a presented token must be.
     pub audiences: Audiences,
-    /// Takes tokens without an expiry.
-    pub allow_legacy_tokens: bool,
     /// One must hold. Never empty in a method that was written through the API.
     pub rules: Vec<Rule>,
     /// Keys that gateways sign with.

@@ -35,10 +35,10 @@ pub struct Facts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<IpAddr>,
     /// The audiences that the API server confirmed.
-    #[serde(default)]
     pub aud: Vec<String>,
+    /// No audience was asked for: the API server took the token as one for itself.
+    pub for_api_server: bool,
     /// The token has no expiry.
-    #[serde(default)]
     pub legacy: bool,
     /// `iat` of the reviewed token.
     #[serde(default, skip_serializing_if = "Option::is_none")]

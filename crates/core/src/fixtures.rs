@@ -28,7 +28,6 @@ pub(crate) fn method(keys: Vec<PublicKey>) -> AuthMethod {
             gw_bound_ips: vec![],
             kind: Kind::Kubernetes(Kubernetes {
                 audiences: Audiences::ApiServer,
-                allow_legacy_tokens: false,
                 rules: vec![rule],
                 public_keys: keys
                     .into_iter()
@@ -71,6 +70,7 @@ pub(crate) fn facts() -> Facts {
         credential_id: Some("JTI=5b7b1a3e-0000-4000-8000-000000000003".to_owned()),
         client_ip: Some("10.2.3.4".parse().unwrap()),
         aud: vec!["https://kubernetes.default.svc".to_owned()],
+        for_api_server: true,
         legacy: false,
         issue_time: Some(noon()),
         expire_time: None,

@@ -149,11 +149,6 @@ impl K8sHost {
     pub fn join(&self, path: &str) -> String {
         format!("{self}{path}")
     }
-
-    /// Scheme, host and port: what a connection is made to.
-    pub fn origin(&self) -> String {
-        self.0.origin().ascii_serialization()
-    }
 }
 
 impl fmt::Display for K8sHost {
@@ -302,13 +297,14 @@ impl AllowedApiServers {
         Self(None)
     }
 
-    /// Whether connections to that host's origin are allowed.
+    /// Whether that URL is one of the list's, path included: an API server's own proxy, or another
+    /// cluster behind the same Rancher, is just a path away.
     pub fn allows(&self, host: &K8sHost) -> bool {
         match &self.0 {
             None => true,
             Some(hosts) => hosts
                 .iter()
-                .any(|allowed| allowed.origin() == host.origin()),
+                .any(|allowed| allowed.to_string() == host.to_string()),
         }
     }
 }
@@ -354,9 +350,15 @@ mod tests {
     }
 
     #[test]
-    fn a_gateways_list_goes_by_origin() {
+    fn a_gateways_list_goes_by_the_whole_url() {
         let allowed = AllowedApiServers::only(vec!["https://a:6443".parse().unwrap()]);
-        assert!(allowed.allows(&"https://a:6443/prefix".parse().unwrap()));
+        assert!(allowed.allows(&"https://A:6443/".parse().unwrap()));
+        let proxy = "https://a:6443/api/v1/namespaces/n/services/https:evil:443/proxy";
+        assert!(!allowed.allows(&proxy.parse().unwrap()));
+        let rancher = AllowedApiServers::only(vec!["https://r/k8s/clusters/c-1".parse().unwrap()]);
+        assert!(rancher.allows(&"https://r/k8s/clusters/c-1/".parse().unwrap()));
+        assert!(!rancher.allows(&"https://r/k8s/clusters/c-2".parse().unwrap()));
+        assert!(!rancher.allows(&"https://r/k8s/clusters/c-1/../c-2".parse().unwrap()));
         assert!(!allowed.allows(&"https://a".parse().unwrap()));
         assert!(!AllowedApiServers::only(vec![]).allows(&"https://a".parse().unwrap()));
         assert!(AllowedApiServers::any().allows(&"https://a".parse().unwrap()));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::auth_method::{AuthMethod, Kubernetes};
+use crate::auth_method::{Audiences, AuthMethod, Kubernetes};
 use crate::facts::Facts;
 use crate::ip;
 use crate::reason::DenyReason;
@@ -20,7 +20,7 @@ pub struct Admission<'m> {
 
 /// A login that is allowed. Only [`decide`] makes one, and only a grant can be signed or turned
 /// into a token.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Grant {
     access_id: crate::access_id::AccessId,
     facts: Facts,
@@ -65,8 +65,11 @@ pub fn admit(
 /// The reason of the rule that came nearest.
 pub fn decide(admission: Admission<'_>, facts: Facts, now: Timestamp) -> Result<Grant, Denial> {
     let Admission { method, kubernetes } = admission;
-    if facts.legacy && !kubernetes.allow_legacy_tokens {
+    if facts.legacy {
         return Err(Denial::from(DenyReason::TokenWithoutExpiry));
+    }
+    if !audience_accepted(&kubernetes.audiences, &facts) {
+        return Err(Denial::from(DenyReason::AudienceNotConfirmed));
     }
     let rule = first_that_holds(kubernetes, &facts)?;
     Ok(Grant {
@@ -75,6 +78,14 @@ pub fn decide(admission: Admission<'_>, facts: Facts, now: Timestamp) -> Result<
         rule,
         expire_time: expire_time(method, now),
     })
+}
+
+fn audience_accepted(audiences: &Audiences, facts: &Facts) -> bool {
+    match audiences {
+        Audiences::ApiServer => facts.for_api_server,
+        Audiences::Listed(listed) => facts.aud.iter().any(|aud| listed.contains(aud)),
+        Audiences::Any => true,
+    }
 }
 
 fn first_that_holds(kubernetes: &Kubernetes, facts: &Facts) -> Result<usize, Denial> {

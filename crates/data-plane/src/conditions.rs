@@ -14,7 +14,7 @@ use crate::sealing::Broken;
 pub(crate) enum Fault {
     #[error(transparent)]
     Broken(#[from] Broken),
-    #[error("the API server {} isn't among this gateway's api_servers", .0.origin())]
+    #[error("the API server {} isn't among this gateway's api_servers", .0)]
     NotAllowed(K8sHost),
     #[error("no client for the API server can be made")]
     Cluster(#[source] ClusterError),

@@ -30,7 +30,6 @@ pub(crate) fn kubernetes(key: &SigningKey) -> Kubernetes {
     };
     Kubernetes {
         audiences: Audiences::ApiServer,
-        allow_legacy_tokens: false,
         rules: vec![Rule::parse(spec).unwrap()],
         public_keys: vec![MethodKey {
             key: key.public().clone(),

@@ -240,7 +240,7 @@ impl K8sAuthConfigs {
             "k8s_auth_config.k8s_host",
             format!(
                 "{} isn't among the API servers that this gateway may talk to: add it to api_servers in the gateway's gateway.json and restart the gateway",
-                config.k8s_host.origin()
+                config.k8s_host
             ),
         ))
     }

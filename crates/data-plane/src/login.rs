@@ -8,7 +8,8 @@ use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::AuthMethod;
 use postern_core::clock::Clock;
 use postern_core::facts::Facts;
-use postern_core::policy::{self, Admission, Denial, Grant};
+use postern_core::k8s_auth_config::TokenExp;
+use postern_core::policy::{self, Admission, Denial};
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::{GatewayName, ResourceId};
 use postern_proto::pb;
@@ -134,8 +135,8 @@ impl Login {
         let access_token = AccessToken::generate().map_err(Fault::internal)?;
         let terms = self.terms(&route.cluster, &access_token);
         let assertion =
-            assertion::sign(&grant, &terms, &config.signing_key).map_err(Fault::internal)?;
-        let answer = self.exchange(&grant, assertion, attempt).await?;
+            assertion::sign(grant, &terms, &config.signing_key).map_err(Fault::internal)?;
+        let answer = self.exchange(assertion, attempt, config.token_exp).await?;
         Ok(Granted {
             access_token,
             answer,
@@ -202,6 +203,7 @@ impl Login {
         Terms {
             token: access_token.hash(),
             config_uid: cluster.config().uid,
+            generation: cluster.config().generation,
             gateway: self.settings.gateway.clone(),
             instance: self.settings.instance.clone(),
             deployment: self.settings.deployment,
@@ -213,19 +215,18 @@ impl Login {
 
     async fn exchange(
         &self,
-        grant: &Grant,
         assertion: String,
         attempt: &Attempt,
+        life: TokenExp,
     ) -> Result<pb::ExchangeAssertionResponse, Stop> {
         let request = pb::ExchangeAssertionRequest {
-            access_id: grant.access_id().to_string(),
+            access_id: attempt.access_id.to_string(),
             assertion,
             request_id: attempt.caller.request_id.to_string(),
         };
-        let answer = self
-            .control_plane
-            .exchange(&request, attempt.deadline)
-            .await;
+        // Sent later than it lives, it would be refused for what is an outage.
+        let deadline = attempt.deadline.within(life.get());
+        let answer = self.control_plane.exchange(&request, deadline).await;
         answer.map_err(|failure| match failure.reason {
             Some(Reason::LoginRefused) => Stop::RefusedByControlPlane,
             _ => Fault::Exchange(Box::new(failure)).into(),

@@ -86,7 +86,7 @@ impl PresentedToken {
         now: Timestamp,
     ) -> Result<(), DenyReason> {
         let claims = &self.claims;
-        if claims.expire_time.is_none() && !method.allow_legacy_tokens {
+        if claims.expire_time.is_none() {
             return Err(DenyReason::TokenWithoutExpiry);
         }
         if !issuers.accept(claims.issuer.as_deref()) {

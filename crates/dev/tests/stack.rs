@@ -1,4 +1,9 @@
 //! A stack as its users meet it: over its sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's own helpers may panic"
+)]
 
 use std::net::TcpStream;
 use std::path::PathBuf;

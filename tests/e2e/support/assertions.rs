@@ -34,13 +34,19 @@ pub(crate) struct Forgery<'a> {
 impl World {
     /// What the gateway itself would say about `mypod1`.
     pub(crate) fn forgery<'a>(&self, method: &'a Method) -> Forgery<'a> {
-        let config = self.admin.json(&["gateway-get-k8s-auth-config", "-n", &method.name]);
+        let config = self
+            .admin
+            .json(&["gateway-get-k8s-auth-config", "-n", &method.name]);
         Forgery {
             method,
             signer: method,
             config_uid: config["meta"]["uid"].as_str().unwrap().parse().unwrap(),
             gateway: "default",
-            deployment: self.gateway_file()["deployment_id"].as_str().unwrap().parse().unwrap(),
+            deployment: self.gateway_file()["deployment_id"]
+                .as_str()
+                .unwrap()
+                .parse()
+                .unwrap(),
             jti: Uuid::new_v4(),
             pod: "mypod1",
         }
@@ -49,12 +55,20 @@ impl World {
     /// The signed assertion. The rules that its facts pass are the forger's own.
     pub(crate) fn assertion(&self, forgery: &Forgery) -> String {
         let administrator = self.control_plane().with(&self.administrator_token(""));
-        let get = pb::GetAuthMethodRequest { name: format!("authMethods/{}", forgery.method.name) };
+        let get = pb::GetAuthMethodRequest {
+            name: format!("authMethods/{}", forgery.method.name),
+        };
         let mut client = AuthMethodServiceClient::new(administrator.channel());
-        let answer = self.block_on(client.get_auth_method(administrator.request(get))).unwrap();
+        let answer = self
+            .block_on(client.get_auth_method(administrator.request(get)))
+            .unwrap();
         let mut method = answer.into_inner().auth_method.unwrap();
         if let Some(pb::auth_method::Type::Kubernetes(kubernetes)) = &mut method.r#type {
-            kubernetes.rules = vec![pb::Rule { any_namespace: true, allow_any: true, ..pb::Rule::default() }];
+            kubernetes.rules = vec![pb::Rule {
+                any_namespace: true,
+                allow_any: true,
+                ..pb::Rule::default()
+            }];
         }
         let now = Timestamp::now();
         let method = convert::auth_method::from_pb(&method, now).unwrap();
@@ -68,6 +82,7 @@ impl World {
             credential_id: None,
             client_ip: Some("127.0.0.1".parse().unwrap()),
             aud: Vec::new(),
+            for_api_server: true,
             legacy: false,
             issue_time: None,
             expire_time: None,
@@ -77,6 +92,7 @@ impl World {
         let terms = Terms {
             token: AccessToken::generate().unwrap().hash(),
             config_uid: forgery.config_uid,
+            generation: 1,
             gateway: forgery.gateway.parse().unwrap(),
             instance: Uuid::new_v4().to_string(),
             deployment: forgery.deployment,
@@ -86,7 +102,7 @@ impl World {
         };
         let pem = STANDARD.decode(&forgery.signer.prv_key).unwrap();
         let key = SigningKey::parse(&String::from_utf8(pem).unwrap()).unwrap();
-        assertion::sign(&grant, &terms, &key).unwrap()
+        assertion::sign(grant, &terms, &key).unwrap()
     }
 
     /// Exchanges it as `caller`; the request ID finds the audit record.
@@ -104,6 +120,11 @@ impl World {
         };
         let mut client = GatewaySyncServiceClient::new(caller.channel());
         let answer = self.block_on(client.exchange_assertion(caller.request(message)));
-        (request_id, answer.map(tonic::Response::into_inner).map_err(Failure::from))
+        (
+            request_id,
+            answer
+                .map(tonic::Response::into_inner)
+                .map_err(Failure::from),
+        )
     }
 }

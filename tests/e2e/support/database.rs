@@ -41,14 +41,4 @@ impl Database {
         }
         .unwrap()
     }
-
-    /// Every row's first column, as text.
-    pub(crate) async fn texts(&mut self, sql: &str) -> Vec<String> {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match self {
-            Self::Sqlite(connection) => sqlx::query_scalar(sql).fetch_all(connection).await,
-            Self::Postgres(connection) => sqlx::query_scalar(sql).fetch_all(connection).await,
-        }
-        .unwrap()
-    }
 }

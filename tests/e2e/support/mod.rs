@@ -3,6 +3,7 @@
 mod assertions;
 mod cli;
 mod database;
+mod load;
 mod process;
 mod rpc;
 mod world;
@@ -10,6 +11,7 @@ mod world;
 pub(crate) use assertions::Forgery;
 pub(crate) use cli::{Cli, Output};
 pub(crate) use database::Database;
+pub(crate) use load::{Load, log_in, login};
 pub(crate) use process::{Process, free_port};
 pub(crate) use rpc::{Caller, encoded, request};
 pub(crate) use world::{Method, World};

@@ -13,8 +13,7 @@ use postern_proto::pb::access_key_auth_service_client::AccessKeyAuthServiceClien
 use postern_rpc::client::{self, Target};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
-use test_support::capture::LogBuffer;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use super::{Caller, Cli, Database, Output, eventually, request};
 
@@ -31,7 +30,6 @@ pub(crate) struct World {
     stack: Option<Stack>,
     runtime: Option<Runtime>,
     offset: Arc<AtomicI64>,
-    pub(crate) audit: LogBuffer,
     pub(crate) admin: Cli,
     pub(crate) pod: Cli,
 }
@@ -48,9 +46,6 @@ impl World {
         options.clock = Clock::new(move || {
             Timestamp::now() + SignedDuration::from_secs(shift.load(Ordering::Relaxed))
         });
-        let audit = LogBuffer::default();
-        let sink = audit.clone();
-        options.audit = Arc::new(move || Box::new(sink.clone()));
         let stack = runtime.block_on(Box::pin(async {
             let stack = Box::pin(Stack::start(options)).await.unwrap();
             let ready = tokio::time::timeout(Duration::from_secs(30), stack.ready()).await;
@@ -75,7 +70,6 @@ impl World {
             stack: Some(stack),
             runtime: Some(runtime),
             offset,
-            audit,
             admin,
             pod,
         }
@@ -102,6 +96,10 @@ impl World {
 
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.as_ref().unwrap().block_on(Box::pin(work))
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        self.runtime.as_ref().unwrap().handle().clone()
     }
 
     /// Moves the clock of both servers and of the cluster.

@@ -149,7 +149,7 @@ pub(crate) async fn create(
     };
     let administrator = Session::open(connection)?.administrator().await?;
     let response = administrator
-        .call(&request, |channel, request| async move {
+        .change(&request, |channel, request| async move {
             Client::new(channel).create_auth_method(request).await
         })
         .await?;
@@ -295,7 +295,7 @@ pub(crate) async fn update(
         validate_only: false,
     };
     let response = administrator
-        .call(&request, |channel, request| async move {
+        .change(&request, |channel, request| async move {
             Client::new(channel).update_auth_method(request).await
         })
         .await?;
@@ -369,7 +369,7 @@ pub(crate) async fn delete(
         force: args.force,
     };
     administrator
-        .call(&request, |channel, request| async move {
+        .change(&request, |channel, request| async move {
             Client::new(channel).delete_auth_method(request).await
         })
         .await?;

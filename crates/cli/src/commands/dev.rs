@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use postern_dev::state::State;
 
+use super::serve;
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags};
 use crate::profile;
@@ -77,13 +78,6 @@ fn read_state(path: &std::path::Path) -> Result<Option<State>, Failure> {
     State::read(path).map_err(|error| Failure::file(path, &error))
 }
 
-/// An error with its causes.
 fn failed(exit: Exit, error: &dyn std::error::Error) -> Failure {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    Failure::new(exit, text)
+    Failure::new(exit, serve::chain(error))
 }

@@ -94,7 +94,7 @@ async fn create(
     };
     let administrator = Session::open(connection)?.administrator().await?;
     let response = administrator
-        .call(&request, |channel, request| async move {
+        .change(&request, |channel, request| async move {
             Client::new(channel).create_gateway(request).await
         })
         .await?;
@@ -168,7 +168,7 @@ async fn delete(
         force: args.force,
     };
     administrator
-        .call(&request, |channel, request| async move {
+        .change(&request, |channel, request| async move {
             Client::new(channel).delete_gateway(request).await
         })
         .await?;

@@ -7,6 +7,7 @@ use reqwest::{Client, StatusCode, redirect};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
+use super::serve::chain;
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags, present};
 use crate::{output, values};
@@ -29,13 +30,7 @@ pub(crate) async fn run(
     let url = present("--url", &args.url)?;
     let page = format!("{}/readyz", url.trim_end_matches('/'));
     let unreachable = |error: reqwest::Error| {
-        let mut text = format!("{url}: {error}");
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        Failure::new(Exit::Unavailable, text)
+        Failure::new(Exit::Unavailable, format!("{url}: {}", chain(&error)))
     };
     let response = client(connection)?
         .get(page)

@@ -207,7 +207,7 @@ pub(crate) async fn create(
     };
     let administrator = Session::open(connection)?.gateway_administrator().await?;
     let response = administrator
-        .call(&request, |channel, request| async move {
+        .change(&request, |channel, request| async move {
             Client::new(channel).create_k8s_auth_config(request).await
         })
         .await?;
@@ -354,7 +354,7 @@ pub(crate) async fn update(
         validate_only: false,
     };
     let response = administrator
-        .call(&request, |channel, request| async move {
+        .change(&request, |channel, request| async move {
             Client::new(channel).update_k8s_auth_config(request).await
         })
         .await?;
@@ -374,7 +374,7 @@ pub(crate) async fn delete(
         etag: config.meta.map(|meta| meta.etag).unwrap_or_default(),
     };
     administrator
-        .call(&request, |channel, request| async move {
+        .change(&request, |channel, request| async move {
             Client::new(channel).delete_k8s_auth_config(request).await
         })
         .await?;

@@ -116,7 +116,7 @@ async fn reseal(connection: &Connection, flags: &OutputFlags) -> Result<(), Fail
             ..pb::UpdateK8sAuthConfigRequest::default()
         };
         let response = administrator
-            .call(&request, |channel, request| async move {
+            .change(&request, |channel, request| async move {
                 K8sAuthConfigServiceClient::new(channel)
                     .update_k8s_auth_config(request)
                     .await

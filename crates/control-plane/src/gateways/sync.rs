@@ -5,6 +5,7 @@ mod reported;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::Accessor;
 use postern_core::invalid::Violations;
+use postern_core::reason::DenyReason;
 use postern_proto::convert::{audit, time};
 use postern_proto::pb;
 use postern_proto::pb::gateway_sync_service_server::GatewaySyncService;
@@ -93,6 +94,10 @@ impl GatewaySync {
         let exchange = self.presented(request)?;
         match self.context.store.exchange(&exchange).await? {
             Exchanged::Granted(granted) => Ok(response(&granted, exchange.now)),
+            // Clocks that differ are the servers' own fault, and no word about the pod.
+            Exchanged::Refused(DenyReason::AssertionStale) => Err(Error::permission_denied(
+                "the assertion isn't of this time: the gateway's clock and the control plane's differ by more than 60 seconds",
+            )),
             Exchanged::Refused(_) => Err(Error::LoginRefused),
         }
     }

@@ -28,7 +28,6 @@ struct MethodDocument<'m> {
 struct KubernetesDocument<'m> {
     audiences: &'m [String],
     allow_any_audience: bool,
-    allow_legacy_tokens: bool,
     rules: Vec<&'m RuleSpec>,
     public_key_ids: Vec<&'m str>,
 }
@@ -76,7 +75,6 @@ fn kubernetes(kubernetes: &Kubernetes) -> KubernetesDocument<'_> {
     KubernetesDocument {
         audiences: kubernetes.audiences.listed(),
         allow_any_audience: kubernetes.audiences == Audiences::Any,
-        allow_legacy_tokens: kubernetes.allow_legacy_tokens,
         rules: kubernetes.rules.iter().map(Rule::spec).collect(),
         public_key_ids: kubernetes.key_ids().map(|id| id.as_str()).collect(),
     }

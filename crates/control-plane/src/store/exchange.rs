@@ -20,6 +20,7 @@ pub(super) struct ConfigFacts {
     id: String,
     gateway_uid: String,
     method_uid: String,
+    generation: i64,
     disabled: bool,
 }
 
@@ -58,11 +59,14 @@ pub(super) fn verify(request: &Exchange, method: &AuthMethod) -> Result<Claims, 
 pub(super) fn own_config(
     request: &Exchange,
     method: &AuthMethod,
+    claims: &Claims,
     config: Option<&ConfigFacts>,
 ) -> Result<Result<ConfigName, DenyReason>, Inconsistent> {
     let own = config.filter(|config| {
         config.gateway_uid == request.gateway.uid.to_string()
             && config.method_uid == method.uid.to_string()
+            // A login that came through what the config was before an acknowledged change.
+            && config.generation == claims.generation
     });
     let Some(config) = own else {
         return Ok(Err(DenyReason::AssertionConfigMismatch));

@@ -141,12 +141,11 @@ async fn an_assertion_is_good_at_its_gateway_only() {
 }
 
 #[tokio::test]
-async fn a_foreign_key_a_stale_assertion_and_a_replay_are_refused() {
+async fn a_foreign_key_and_a_cut_assertion_are_refused() {
     let world = World::start().await;
     let mut setup = world.setup().await;
     let gateway = world.gateway().await;
     let token = AccessToken::generate().unwrap();
-    let good = world.assertion(&setup, &token, &pod("mypod1"));
     let own = std::mem::replace(&mut setup.key, signing_key());
     let forged = world.assertion(&setup, &token, &pod("mypod1"));
     assert_eq!(
@@ -159,8 +158,33 @@ async fn a_foreign_key_a_stale_assertion_and_a_replay_are_refused() {
         ..forged
     };
     assert_eq!(refused(&world, &gateway, &cut).await, "ASSERTION_MALFORMED");
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_a_fault_and_no_refusal() {
+    let world = World::start().await;
+    let setup = world.setup().await;
+    let gateway = world.gateway().await;
+    let token = AccessToken::generate().unwrap();
+    let good = world.assertion(&setup, &token, &pod("mypod1"));
     world.clock.advance(SignedDuration::from_secs(61));
-    assert_eq!(refused(&world, &gateway, &good).await, "ASSERTION_STALE");
+    let failure = failed(exchange(&world, &gateway, &good).await);
+    assert_eq!(failure.reason, Some(Reason::PermissionDenied));
+    assert!(failure.message.contains("clock"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_login_through_what_a_config_was_before_is_refused() {
+    let world = World::start().await;
+    let mut setup = world.setup().await;
+    let gateway = world.gateway().await;
+    let token = AccessToken::generate().unwrap();
+    setup.config.view.as_mut().unwrap().generation = 0;
+    let old = world.assertion(&setup, &token, &pod("mypod1"));
+    assert_eq!(
+        refused(&world, &gateway, &old).await,
+        "ASSERTION_CONFIG_MISMATCH"
+    );
 }
 
 #[tokio::test]

@@ -151,6 +151,7 @@ impl World {
         let terms = Terms {
             token: token.hash(),
             config_uid: view.meta.as_ref().unwrap().uid.parse().unwrap(),
+            generation: view.generation,
             gateway: GATEWAY.parse().unwrap(),
             instance: "replica-1".to_owned(),
             deployment: self.deployment,
@@ -160,7 +161,7 @@ impl World {
         };
         pb::ExchangeAssertionRequest {
             access_id: setup.method.access_id.clone(),
-            assertion: assertion::sign(&grant, &terms, &setup.key).unwrap(),
+            assertion: assertion::sign(grant, &terms, &setup.key).unwrap(),
             request_id: RequestId::generate().to_string(),
         }
     }
@@ -182,6 +183,7 @@ pub(crate) fn pod(name: &str) -> Facts {
         credential_id: Some("JTI=1".to_owned()),
         client_ip: Some([10, 2, 3, 4].into()),
         aud: vec!["https://kubernetes.default.svc".to_owned()],
+        for_api_server: true,
         legacy: false,
         issue_time: None,
         expire_time: None,

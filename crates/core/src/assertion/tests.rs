@@ -18,6 +18,7 @@ fn world() -> World {
         terms: Terms {
             token: TokenHash::try_from([7u8; 32].as_slice()).unwrap(),
             config_uid: Uuid::from_u128(2),
+            generation: 5,
             gateway: "default".parse().unwrap(),
             instance: "replica-1".to_owned(),
             deployment: Uuid::from_u128(3),
@@ -32,7 +33,7 @@ impl World {
     fn sign_with(&self, key: &SigningKey) -> String {
         let admission = policy::admit(&self.method, facts().client_ip, noon()).unwrap();
         let grant = policy::decide(admission, facts(), noon()).unwrap();
-        sign(&grant, &self.terms, key).unwrap()
+        sign(grant, &self.terms, key).unwrap()
     }
 
     fn verify_at(&self, jws: &str, now: Timestamp) -> Result<Claims, DenyReason> {
@@ -69,6 +70,7 @@ fn what_was_signed_is_what_is_read() {
     assert_eq!(claims.facts, facts());
     assert_eq!(claims.token.as_bytes(), &[7u8; 32]);
     assert_eq!(claims.config_uid, world.terms.config_uid);
+    assert_eq!(claims.generation, 5);
     assert_eq!(claims.gateway, world.terms.gateway);
     assert_eq!(claims.expire_time.to_string(), "2026-11-23T12:05:00Z");
 }

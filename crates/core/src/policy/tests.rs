@@ -54,18 +54,13 @@ fn a_method_that_takes_nobody_says_why() {
 }
 
 #[test]
-fn a_token_without_expiry_needs_the_methods_word() {
-    let mut method = method(vec![]);
+fn a_token_without_expiry_is_refused() {
+    let method = method(vec![]);
     let legacy = Facts {
         legacy: true,
         ..facts()
     };
-    assert_eq!(
-        refused(&method, legacy.clone()),
-        DenyReason::TokenWithoutExpiry
-    );
-    kubernetes(&mut method).allow_legacy_tokens = true;
-    assert!(granted(&method, legacy).is_ok());
+    assert_eq!(refused(&method, legacy), DenyReason::TokenWithoutExpiry);
 }
 
 #[test]
@@ -84,4 +79,30 @@ fn one_rule_that_holds_is_enough() {
         .rules
         .insert(0, rule(&["other"], &[]));
     assert_eq!(granted(&method, facts()).unwrap().rule(), 1);
+}
+
+#[test]
+fn an_audience_that_the_method_takes_no_more_is_refused() {
+    let mut method = method(vec![]);
+    let listed =
+        |audiences: &[&str]| Audiences::Listed(audiences.iter().map(|a| (*a).to_owned()).collect());
+    let confirmed = |aud: &str, for_api_server| Facts {
+        aud: vec![aud.to_owned()],
+        for_api_server,
+        ..facts()
+    };
+    kubernetes(&mut method).audiences = listed(&["a"]);
+    assert!(granted(&method, confirmed("a", false)).is_ok());
+    assert_eq!(
+        refused(&method, confirmed("b", false)),
+        DenyReason::AudienceNotConfirmed
+    );
+    kubernetes(&mut method).audiences = Audiences::ApiServer;
+    assert_eq!(
+        refused(&method, confirmed("a", false)),
+        DenyReason::AudienceNotConfirmed
+    );
+    assert!(granted(&method, confirmed("a", true)).is_ok());
+    kubernetes(&mut method).audiences = Audiences::Any;
+    assert!(granted(&method, confirmed("b", false)).is_ok());
 }

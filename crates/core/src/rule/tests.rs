@@ -29,6 +29,7 @@ fn facts(namespace: &str, name: &str, pod: Option<&str>) -> Facts {
         credential_id: None,
         client_ip: None,
         aud: vec![],
+        for_api_server: true,
         legacy: false,
         issue_time: None,
         expire_time: None,

@@ -78,6 +78,7 @@ impl Cluster {
             credential_id: reviewed.credential_id,
             client_ip,
             aud: reviewed.audiences,
+            for_api_server: asked.is_empty(),
             legacy: claims.expire_time.is_none(),
             issue_time: claims.issue_time,
             expire_time: claims.expire_time,

@@ -263,14 +263,10 @@ fn times_have_a_minute_of_skew() {
 }
 
 #[test]
-fn a_token_without_expiry_needs_the_methods_leave() {
+fn a_token_without_expiry_is_refused() {
     assert_eq!(
         early(&without("exp"), |_| {}),
         Err(DenyReason::TokenWithoutExpiry)
-    );
-    assert_eq!(
-        early(&without("exp"), |method| method.allow_legacy_tokens = true),
-        Ok(())
     );
 }
 
@@ -309,6 +305,7 @@ fn claims_that_name_another_subject_are_noticed() {
         credential_id: None,
         client_ip: None,
         aud: vec![],
+        for_api_server: true,
         legacy: false,
         issue_time: None,
         expire_time: None,

@@ -147,6 +147,7 @@ fn facts_from_pb(wire: &pb::Facts) -> Result<Facts, Invalid> {
         credential_id: present(&wire.credential_id),
         client_ip,
         aud: wire.aud.clone(),
+        for_api_server: false,
         legacy: wire.legacy,
         issue_time,
         expire_time,

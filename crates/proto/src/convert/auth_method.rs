@@ -25,7 +25,6 @@ const UPDATABLE: &[&str] = &[
     "kubernetes",
     "kubernetes.audiences",
     "kubernetes.allow_any_audience",
-    "kubernetes.allow_legacy_tokens",
     "kubernetes.rules",
     "kubernetes.public_keys",
 ];
@@ -129,13 +128,6 @@ fn merge_type(
     );
     take!(
         mask,
-        "kubernetes.allow_legacy_tokens",
-        merged.allow_legacy_tokens,
-        patch.allow_legacy_tokens,
-        patch.allow_legacy_tokens.is_some()
-    );
-    take!(
-        mask,
         "kubernetes.audiences",
         merged.audiences,
         patch.audiences,
@@ -232,7 +224,6 @@ fn kubernetes(
     faults.finish()?;
     Ok(Kubernetes {
         audiences,
-        allow_legacy_tokens: wire.allow_legacy_tokens.unwrap_or_default(),
         rules,
         public_keys,
     })
@@ -284,7 +275,6 @@ fn kubernetes_to_pb(kubernetes: &Kubernetes) -> pb::KubernetesAuthMethod {
     pb::KubernetesAuthMethod {
         audiences: kubernetes.audiences.listed().to_vec(),
         allow_any_audience: Some(kubernetes.audiences == Audiences::Any),
-        allow_legacy_tokens: Some(kubernetes.allow_legacy_tokens),
         rules: kubernetes.rules.iter().map(rule_to_pb).collect(),
         public_keys: kubernetes.public_keys.iter().map(key_to_pb).collect(),
     }

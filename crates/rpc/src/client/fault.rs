@@ -72,6 +72,22 @@ impl ConnectFault {
         }
     }
 
+    /// Whether the call had been sent by then.
+    pub(crate) fn after_sending(&self) -> bool {
+        match self {
+            Self::Lost | Self::NotGrpc { .. } => true,
+            Self::Dns { .. }
+            | Self::Refused { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::UntrustedCertificate { .. }
+            | Self::ExpiredCertificate { .. }
+            | Self::WrongName { .. }
+            | Self::PlainTextServer { .. }
+            | Self::Tls { .. } => false,
+        }
+    }
+
     pub(super) fn of_tls(error: io::Error, address: &str) -> Self {
         let address = address.to_owned();
         let inner = error

@@ -13,7 +13,7 @@ use tonic::metadata::AsciiMetadataValue;
 pub use channel::{Channel, Target, TargetError, connect};
 pub use fault::ConnectFault;
 pub(crate) use fault::cause;
-pub use retry::retry;
+pub use retry::{retry, retry_unsent};
 
 use crate::caller::{BearerToken, ON_BEHALF_OF};
 use crate::deadline::Deadline;

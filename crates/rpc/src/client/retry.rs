@@ -17,7 +17,33 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The last try's failure.
-pub async fn retry<T, F, Fut>(deadline: Deadline, mut op: F) -> Result<T, Failure>
+pub async fn retry<T, F, Fut>(deadline: Deadline, op: F) -> Result<T, Failure>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Response<T>, Status>>,
+{
+    retry_if(Failure::retryable, deadline, op).await
+}
+
+/// The same for a call that must not be carried out twice: another try only when the one
+/// before can't have been.
+///
+/// # Errors
+/// The last try's failure.
+pub async fn retry_unsent<T, F, Fut>(deadline: Deadline, op: F) -> Result<T, Failure>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<Response<T>, Status>>,
+{
+    let unsent = |failure: &Failure| failure.retryable() && !failure.may_have_been_carried_out();
+    retry_if(unsent, deadline, op).await
+}
+
+async fn retry_if<T, F, Fut>(
+    again: impl Fn(&Failure) -> bool,
+    deadline: Deadline,
+    mut op: F,
+) -> Result<T, Failure>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<Response<T>, Status>>,
@@ -35,7 +61,7 @@ where
                 .unwrap_or_default()
                 .clamp(backoff, MAX_PAUSE),
         );
-        if !failure.retryable() || deadline.remaining() <= pause {
+        if !again(&failure) || deadline.remaining() <= pause {
             return Err(failure);
         }
         tokio::time::sleep(pause).await;

@@ -111,6 +111,31 @@ impl Failure {
         }
     }
 
+    /// Whether the server may have done what it was asked, although it didn't say so.
+    pub fn may_have_been_carried_out(&self) -> bool {
+        match (&self.connect, self.reason) {
+            (Some(fault), _) => fault.after_sending(),
+            // Said before the call is looked at.
+            (
+                None,
+                Some(
+                    Reason::Overloaded
+                    | Reason::RateLimited
+                    | Reason::ShuttingDown
+                    | Reason::Snapshot,
+                ),
+            ) => false,
+            (None, _) => matches!(
+                self.code,
+                Code::Unavailable
+                    | Code::DeadlineExceeded
+                    | Code::Cancelled
+                    | Code::Unknown
+                    | Code::Internal
+            ),
+        }
+    }
+
     /// For a gateway: the control plane's answer as the answer to the gateway's own caller.
     /// That the gateway itself isn't accepted there, or gets no answer, is an outage to them.
     pub fn relay(self) -> Error {

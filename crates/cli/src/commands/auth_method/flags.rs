@@ -54,9 +54,6 @@ pub(crate) struct SettingFlags {
     /// Take tokens for any audience
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     allow_any_audience: Option<bool>,
-    /// Take service-account tokens without an expiry
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    allow_legacy_tokens: Option<bool>,
     /// Refuse every login
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     disabled: Option<bool>,
@@ -131,8 +128,6 @@ impl SettingFlags {
             kubernetes.audiences.clone_from(&self.audience);
         }
         kubernetes.allow_any_audience = self.allow_any_audience.or(kubernetes.allow_any_audience);
-        kubernetes.allow_legacy_tokens =
-            self.allow_legacy_tokens.or(kubernetes.allow_legacy_tokens);
         Ok(())
     }
 }

@@ -59,7 +59,6 @@ pub(super) fn method(id: &str) -> (AuthMethod, SigningKey) {
             gw_bound_ips: vec!["192.0.2.1".parse().unwrap()],
             kind: Kind::Kubernetes(Kubernetes {
                 audiences: Audiences::Listed(vec!["vault".to_owned()]),
-                allow_legacy_tokens: false,
                 rules: vec![rule("my-namespace-a")],
                 public_keys: vec![method_key(&key)],
             }),
@@ -153,6 +152,7 @@ pub(super) fn facts() -> Facts {
         credential_id: Some("JTI=5b7b1a3e-0000-4000-8000-000000000003".to_owned()),
         client_ip: Some("10.2.3.4".parse().unwrap()),
         aud: vec!["vault".to_owned()],
+        for_api_server: true,
         legacy: false,
         issue_time: Some(noon()),
         expire_time: None,
@@ -205,6 +205,7 @@ impl<'b> Login<'b> {
         let terms = Terms {
             token: self.token.hash(),
             config_uid: self.config_uid,
+            generation: 1,
             gateway: self.gateway.name.clone(),
             instance: "replica-1".to_owned(),
             deployment: DEPLOYMENT,
@@ -212,7 +213,7 @@ impl<'b> Login<'b> {
             life: TokenExp::parse(60, 0).unwrap(),
             jti: self.jti,
         };
-        assertion::sign(&grant, &terms, self.key).unwrap()
+        assertion::sign(grant, &terms, self.key).unwrap()
     }
 
     pub(super) fn request(&self, request_id: &str) -> Exchange {

@@ -28,7 +28,6 @@ pub(in crate::store) struct MethodRow {
     gw_bound_ips: String,
     audiences: String,
     allow_any_audience: bool,
-    allow_legacy_tokens: bool,
     rules: String,
     revision: i64,
     create_time: i64,
@@ -119,7 +118,6 @@ fn kubernetes(
     let rules: Result<Vec<Rule>, _> = rules.into_iter().map(Rule::parse).collect();
     Ok(Kubernetes {
         audiences: at.some("audiences", audiences.ok())?,
-        allow_legacy_tokens: row.allow_legacy_tokens,
         rules: at.some("rules", rules.ok())?,
         public_keys: rows
             .iter()

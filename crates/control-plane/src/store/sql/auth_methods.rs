@@ -21,7 +21,7 @@ macro_rules! select {
         concat!(
             "SELECT m.uid, m.id, m.access_id, m.kind, m.description, m.access_expire_time,
                     m.token_ttl_seconds, m.disabled, m.bound_ips, m.gw_bound_ips, m.audiences,
-                    m.allow_any_audience, m.allow_legacy_tokens, m.rules, m.revision,
+                    m.allow_any_audience, m.rules, m.revision,
                     m.create_time, m.update_time, k.key_id, k.public_key,
                     k.create_time AS key_create_time
              FROM auth_methods m LEFT JOIN auth_method_keys k ON k.method_uid = m.uid
@@ -86,8 +86,8 @@ pub(super) async fn insert(
         "INSERT INTO auth_methods
              (uid, id, access_id, kind, description, access_expire_time, token_ttl_seconds,
               disabled, bound_ips, gw_bound_ips, audiences, allow_any_audience,
-              allow_legacy_tokens, rules, revision, create_time, update_time)
-         VALUES ($13, $14, $15, $16, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
+              rules, revision, create_time, update_time)
+         VALUES ($12, $13, $14, $15, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)",
     );
     columns
         .bind(query)
@@ -157,7 +157,6 @@ struct Columns<'m> {
     gw_bound_ips: String,
     audiences: String,
     allow_any_audience: bool,
-    allow_legacy_tokens: bool,
     rules: String,
 }
 
@@ -169,7 +168,6 @@ impl<'m> Columns<'m> {
         let settings = &method.settings;
         let none = Kubernetes {
             audiences: Audiences::ApiServer,
-            allow_legacy_tokens: false,
             rules: Vec::new(),
             public_keys: Vec::new(),
         };
@@ -187,7 +185,6 @@ impl<'m> Columns<'m> {
             gw_bound_ips: blocks(&settings.gw_bound_ips)?,
             audiences: to_json(&kubernetes.audiences.listed())?,
             allow_any_audience: kubernetes.audiences == Audiences::Any,
-            allow_legacy_tokens: kubernetes.allow_legacy_tokens,
             rules: to_json(
                 &kubernetes
                     .rules
@@ -210,7 +207,6 @@ impl<'m> Columns<'m> {
             .bind(&self.gw_bound_ips)
             .bind(&self.audiences)
             .bind(self.allow_any_audience)
-            .bind(self.allow_legacy_tokens)
             .bind(&self.rules)
     }
 }

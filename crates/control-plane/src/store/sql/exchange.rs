@@ -80,12 +80,12 @@ async fn decide(
         Err(reason) => return Ok(Err(Refusal::new(reason).of_method(&method))),
     };
     let row: Option<ConfigFacts> = sqlx::query_as(
-        "SELECT id, gateway_uid, method_uid, disabled FROM k8s_auth_configs WHERE uid = $1",
+        "SELECT id, gateway_uid, method_uid, generation, disabled FROM k8s_auth_configs WHERE uid = $1",
     )
     .bind(claims.config_uid.to_string())
     .fetch_optional(&mut *connection)
     .await?;
-    let config = match exchange::own_config(request, &method, row.as_ref())? {
+    let config = match exchange::own_config(request, &method, &claims, row.as_ref())? {
         Ok(config) => config,
         Err(reason) => {
             return Ok(Err(Refusal::new(reason)

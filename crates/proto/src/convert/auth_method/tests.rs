@@ -100,7 +100,7 @@ fn without_a_mask_what_is_present_changes_and_the_rest_stays() {
         description: Some("new".to_owned()),
         r#type: Some(pb::auth_method::Type::Kubernetes(
             pb::KubernetesAuthMethod {
-                allow_legacy_tokens: Some(true),
+                allow_any_audience: Some(true),
                 ..pb::KubernetesAuthMethod::default()
             },
         )),
@@ -111,7 +111,7 @@ fn without_a_mask_what_is_present_changes_and_the_rest_stays() {
     let Kind::Kubernetes(kubernetes) = settings.kind else {
         panic!("a Kubernetes method")
     };
-    assert!(kubernetes.allow_legacy_tokens);
+    assert_eq!(kubernetes.audiences, Audiences::Any);
     assert_eq!(kubernetes.rules, method.kubernetes().unwrap().rules);
 }
 

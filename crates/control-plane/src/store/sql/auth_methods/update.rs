@@ -109,8 +109,8 @@ async fn store(
         "UPDATE auth_methods
          SET description = $1, access_expire_time = $2, token_ttl_seconds = $3, disabled = $4,
              bound_ips = $5, gw_bound_ips = $6, audiences = $7, allow_any_audience = $8,
-             allow_legacy_tokens = $9, rules = $10, revision = $11, update_time = $12
-         WHERE uid = $13 AND revision = $14",
+             rules = $9, revision = $10, update_time = $11
+         WHERE uid = $12 AND revision = $13",
     );
     let done = columns
         .bind(query)

@@ -9,6 +9,7 @@
 mod bad_files;
 mod bad_input;
 mod dev;
+mod documents;
 mod faults;
 mod leaks;
 mod matrix;

@@ -324,10 +324,19 @@ fn a_whole_gateway_is_still_held_to_the_rules_and_an_assertion_is_good_once() {
     world
         .admin
         .ok(&["gateway-update-k8s-auth-config", "-n", "held", "--disabled"]);
-    let fresh = world.assertion(&Forgery {
+    let of_before = world.assertion(&Forgery {
         jti: Uuid::new_v4(),
         ..forgery
     });
+    let config_differs = "ASSERTION_CONFIG_MISMATCH";
+    refused(
+        &world,
+        &gateway,
+        &method.access_id,
+        &of_before,
+        config_differs,
+    );
+    let fresh = world.assertion(&world.forgery(&method));
     refused(
         &world,
         &gateway,

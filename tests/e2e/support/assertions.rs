@@ -25,6 +25,7 @@ pub(crate) struct Forgery<'a> {
     /// Whose private key signs.
     pub(crate) signer: &'a Method,
     pub(crate) config_uid: Uuid,
+    pub(crate) generation: i64,
     pub(crate) gateway: &'a str,
     pub(crate) deployment: Uuid,
     pub(crate) jti: Uuid,
@@ -41,6 +42,7 @@ impl World {
             method,
             signer: method,
             config_uid: config["meta"]["uid"].as_str().unwrap().parse().unwrap(),
+            generation: config["generation"].as_i64().unwrap(),
             gateway: "default",
             deployment: self.gateway_file()["deployment_id"]
                 .as_str()
@@ -92,7 +94,7 @@ impl World {
         let terms = Terms {
             token: AccessToken::generate().unwrap().hash(),
             config_uid: forgery.config_uid,
-            generation: 1,
+            generation: forgery.generation,
             gateway: forgery.gateway.parse().unwrap(),
             instance: Uuid::new_v4().to_string(),
             deployment: forgery.deployment,

@@ -1,0 +1,55 @@
+//! The tests that ARCHITECTURE.md and SECURITY.md name exist.
+
+use std::path::Path;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap()
+}
+
+/// All Rust sources below a folder, in one text.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text.push_str(&sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    text
+}
+
+/// Names in backquotes that can only be tests': four words and more.
+fn named(document: &str) -> Vec<&str> {
+    let is_word = |word: &str| {
+        word.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    let is_name = |text: &&str| text.split('_').count() > 3 && text.split('_').all(is_word);
+    document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(is_name)
+        .collect()
+}
+
+#[test]
+fn every_test_that_a_document_names_exists() {
+    let root = Path::new(ROOT);
+    let sources = sources(&root.join("crates")) + &sources(&root.join("tests"));
+    for (file, at_least) in [("ARCHITECTURE.md", 20), ("SECURITY.md", 8)] {
+        let document = read(file);
+        let named = named(&document);
+        assert!(named.len() >= at_least, "{file}: {}", named.len());
+        for name in named {
+            assert!(
+                sources.contains(&format!("fn {name}(")),
+                "{file} names {name}"
+            );
+        }
+    }
+}

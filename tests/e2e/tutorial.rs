@@ -309,8 +309,15 @@ fn configure_stores_a_profile_for_its_owner_alone_and_never_prompts_without_a_te
         key_file,
     ];
     let output = cli.run(&args);
-    assert_eq!(output.stdout, "");
+    assert!(
+        output.stdout.starts_with("Profile `default` stored in "),
+        "{}",
+        output.stdout
+    );
     output.success();
+    let json: serde_json::Value =
+        serde_json::from_str(&cli.ok(&[&args[..], &["--json"]].concat())).unwrap();
+    assert_eq!(json["profile"], "default");
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(cli.profile("default")), 0o600);
     assert_eq!(

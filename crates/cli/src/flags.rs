@@ -70,9 +70,10 @@ pub(crate) fn find_swallowed(root: &Command, arguments: &[String]) -> Option<Fai
         let flag = path.iter().flat_map(|command| command.get_arguments());
         if let Some(flag) = flag.into_iter().find(|flag| takes_next(flag, argument)) {
             let value = rest.next()?;
-            if is_flag(value) {
-                let name = flag.get_long().map(|long| format!("--{long}"));
-                return Some(swallowed(name.as_deref().unwrap_or(argument), value));
+            let name = flag.get_long().map(|long| format!("--{long}"));
+            let name = name.as_deref().unwrap_or(argument);
+            if is_no_value(name, value) {
+                return Some(swallowed(name, value));
             }
         } else if let Some(command) = path.last()?.find_subcommand(argument) {
             path.push(command);
@@ -97,8 +98,10 @@ fn takes_next(flag: &clap::Arg, argument: &str) -> bool {
     named && valued && flag.get_num_args().is_none_or(|n| n.min_values() > 0)
 }
 
-fn is_flag(value: &str) -> bool {
-    value.starts_with('-') && value != "-" && !value.starts_with("-----BEGIN ")
+/// `-` is standard input, for flags that name a file.
+fn is_no_value(flag: &str, value: &str) -> bool {
+    let input = value == "-" && flag.ends_with("-file");
+    value.starts_with('-') && !input && !value.starts_with("-----BEGIN ")
 }
 
 /// Refuses values that are really the next flag, as an empty shell variable leaves them.
@@ -112,8 +115,9 @@ pub(crate) fn check_values(command: &Command, matches: &ArgMatches) -> Result<()
         };
         for value in values {
             let value = value.to_string_lossy();
-            if is_flag(&value) {
-                return Err(swallowed(&flag_name(command, id.as_str()), &value));
+            let flag = flag_name(command, id.as_str());
+            if is_no_value(&flag, &value) {
+                return Err(swallowed(&flag, &value));
             }
         }
     }
@@ -142,6 +146,9 @@ fn swallowed(flag: &str, value: &str) -> Failure {
         .chars()
         .take(40)
         .collect();
+    if value[1..].starts_with(|c: char| c.is_ascii_digit()) {
+        return Failure::usage(format!("{flag}: `{shown}` is negative"));
+    }
     Failure::usage(format!(
         "{flag} has no value: `{shown}` follows it. The variable behind {flag} was probably empty"
     ))
@@ -178,13 +185,16 @@ pub(crate) fn of_field(field: &str) -> Option<&'static str> {
         bare
     };
     Some(match bare.as_str() {
-        "auth_method_id" | "k8s_auth_config_id" | "name" => "--name",
+        "auth_method_id" | "k8s_auth_config_id" | "gateway_id" | "name" => "--name",
+        "gateway.url" => "--url",
+        "gateway.description" => "--description",
         "description" => "--description",
         "access_expire_time" => "--access-expires",
         "token_ttl" => "--jwt-ttl",
         "bound_ips" => "--bound-ips",
         "gw_bound_ips" => "--gw-bound-ips",
         "kubernetes.audiences" => "--audience",
+        "kubernetes.allow_any_audience" => "--allow-any-audience",
         "kubernetes.rules" | "kubernetes.rules.namespaces" => "--bound-namespaces",
         "kubernetes.rules.service_accounts" => "--bound-sa-names",
         "kubernetes.rules.pods" => "--bound-pod-names",

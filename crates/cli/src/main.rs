@@ -99,7 +99,8 @@ enum Command {
 
 fn main() -> ExitCode {
     postern_rpc::tls::install_crypto_provider();
-    match parse().and_then(start) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match parse(&arguments).and_then(start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::note(&failure.to_string());
@@ -108,12 +109,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse() -> Result<Cli, Failure> {
+fn parse(arguments: &[OsString]) -> Result<Cli, Failure> {
     let command = flags::take_hyphens(Cli::command());
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let matches = match command.clone().try_get_matches_from(&arguments) {
+    let matches = match command.clone().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return Err(misread(&command, &arguments, &error)),
+        Err(error) => return Err(misread(&command, arguments, &error)),
     };
     flags::check_values(&command, &matches)?;
     Cli::from_arg_matches(&matches).map_err(|error| usage(&error))
@@ -187,7 +187,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let (c, o) = (&cli.connection, &cli.output);
     match &cli.command {
         Command::Auth(args) => auth::run(args, c, o).await,
-        Command::Configure(args) => configure::run(args, c),
+        Command::Configure(args) => configure::run(args, c, o),
         Command::AuthMethod(command) => auth_method::run(command, c, o).await,
         Command::K8sAuthConfig(command) => k8s_auth_config::run(command, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
@@ -231,14 +231,8 @@ mod tests {
     }
 
     fn refused(line: &[&str]) -> String {
-        let command = flags::take_hyphens(Cli::command());
-        let matches = command.clone().try_get_matches_from(line);
-        match matches {
-            Err(error) => usage(&error).to_string(),
-            Ok(matches) => flags::check_values(&command, &matches)
-                .unwrap_err()
-                .to_string(),
-        }
+        let arguments: Vec<OsString> = line.iter().map(OsString::from).collect();
+        parse(&arguments).unwrap_err().to_string()
     }
 
     #[test]
@@ -264,6 +258,46 @@ mod tests {
             last.contains("--access-id") && last.contains("probably empty"),
             "{last}"
         );
+    }
+
+    #[test]
+    fn a_dash_is_standard_input_for_files_and_no_value_of_anything_else() {
+        let line = [
+            "postern",
+            "k8s-auth-config",
+            "update",
+            "-n",
+            "c",
+            "--token-reviewer-jwt",
+            "-",
+        ];
+        let error = refused(&line);
+        assert!(
+            error.contains("--token-reviewer-jwt has no value"),
+            "{error}"
+        );
+        let negative = refused(&[
+            "postern",
+            "create-auth-method-k8s",
+            "-n",
+            "m",
+            "--jwt-ttl=-5",
+        ]);
+        assert!(
+            negative.contains("--jwt-ttl: `-5` is negative"),
+            "{negative}"
+        );
+        let file = [
+            "postern",
+            "k8s-auth-config",
+            "update",
+            "-n",
+            "c",
+            "--token-reviewer-jwt-file",
+            "-",
+        ];
+        let arguments: Vec<OsString> = file.iter().map(OsString::from).collect();
+        assert!(parse(&arguments).is_ok());
     }
 
     #[test]

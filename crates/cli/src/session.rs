@@ -172,9 +172,17 @@ impl Session {
         };
         let gateways = list_gateways(&administrator).await?;
         let wanted = origin(gateway_url);
-        let known = gateways
+        let mut there = gateways
             .iter()
-            .find(|g| wanted.is_some() && origin(&g.url) == wanted);
+            .filter(|g| wanted.is_some() && origin(&g.url) == wanted);
+        let known = there.next();
+        if let (Some(one), Some(other)) = (known, there.next()) {
+            let (one, other) = (&one.name, &other.name);
+            return Err(
+                Failure::usage(format!("{one} and {other} are both at {gateway_url}"))
+                    .hint("say which one it is with --gateway-name"),
+            );
+        }
         known
             .and_then(|g| g.name.strip_prefix("gateways/"))
             .map(str::to_owned)

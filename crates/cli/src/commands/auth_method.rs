@@ -285,6 +285,7 @@ pub(crate) async fn update(
     args.settings.apply(&mut method)?;
     args.change_rule(&mut method)?;
     for field in &args.clear {
+        args.not_given(field)?;
         clear(&mut method, field)?;
     }
     let request = pb::UpdateAuthMethodRequest {
@@ -304,6 +305,30 @@ pub(crate) async fn update(
 }
 
 impl UpdateArgs {
+    /// A field that is set and emptied at once would be emptied, and a rule without it be wider.
+    fn not_given(&self, field: &str) -> Result<(), Failure> {
+        let (bounds, settings) = (&self.bounds, &self.settings);
+        let given = match field {
+            "description" => settings.description.is_some(),
+            "access_expires" => settings.access_expires.is_some(),
+            "bound_ips" => !settings.bound_ips.is_empty(),
+            "gw_bound_ips" => !settings.gw_bound_ips.is_empty(),
+            "audience" => !settings.audience.is_empty(),
+            "bound_namespaces" => !bounds.bound_namespaces.is_empty(),
+            "bound_pod_names" => !bounds.bound_pod_names.is_empty(),
+            "bound_sa_names" => !bounds.bound_sa_names.is_empty(),
+            "bound_namespaced_sa_names" => !bounds.bound_namespaced_sa_names.is_empty(),
+            _ => false,
+        };
+        if given {
+            let flag = field.replace('_', "-");
+            return Err(Failure::usage(format!(
+                "--{flag} and --clear {field} exclude each other"
+            )));
+        }
+        Ok(())
+    }
+
     fn change_rule(&self, method: &mut pb::AuthMethod) -> Result<(), Failure> {
         if !self.bounds.given() {
             return Ok(());

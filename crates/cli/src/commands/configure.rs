@@ -8,9 +8,10 @@ use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::AccessKey;
 use postern_dev::deployment::AdminFile;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 
 use crate::failure::Failure;
-use crate::flags::{Connection, present};
+use crate::flags::{Connection, OutputFlags, present};
 use crate::profile::{self, Profile};
 use crate::session::{DEFAULT_CONTROL_PLANE_URL, DEFAULT_GATEWAY_URL};
 use crate::{output, values};
@@ -32,7 +33,11 @@ struct Credential {
     from: Option<AdminFile>,
 }
 
-pub(crate) fn run(args: &ConfigureArgs, connection: &Connection) -> Result<(), Failure> {
+pub(crate) fn run(
+    args: &ConfigureArgs,
+    connection: &Connection,
+    flags: &OutputFlags,
+) -> Result<(), Failure> {
     let name = connection
         .profile
         .clone()
@@ -62,8 +67,9 @@ pub(crate) fn run(args: &ConfigureArgs, connection: &Connection) -> Result<(), F
         access_key: Some(credential.access_key.expose_secret().to_owned()),
     };
     let path = profile::store(&name, &profile)?;
-    output::note(&format!("Profile `{name}` stored in {}", path.display()));
-    Ok(())
+    let text = format!("Profile `{name}` stored in {}", path.display());
+    let document = json!({ "profile": name, "path": path.display().to_string() });
+    output::print(flags.format(), &document, &text)
 }
 
 fn credential(args: &ConfigureArgs) -> Result<Credential, Failure> {

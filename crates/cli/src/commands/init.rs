@@ -63,9 +63,11 @@ pub(crate) fn run(
     }
     text.push_str(&format!(
         "Next:\n  \
-         postern control-plane serve --database-url sqlite:postern.db --bootstrap {dir}/control-plane/bootstrap.json --tls-cert {dir}/control-plane/server.pem --tls-key {dir}/control-plane/server-key.pem\n  \
-         postern gateway serve --config {dir}/gateway/gateway.json\n  \
+         postern control-plane serve --database-url sqlite:postern.db --bootstrap {dir}/control-plane/bootstrap.json --tls-cert {dir}/control-plane/server.pem --tls-key {dir}/control-plane/server-key.pem{}\n  \
+         postern gateway serve --config {dir}/gateway/gateway.json{}\n  \
          postern configure --access-key-file {dir}/admin.json",
+        listen(&options.control_plane_url, 8100),
+        listen(&options.gateway_url, 8000),
     ));
     let made: Vec<String> = deployment
         .created()
@@ -73,4 +75,15 @@ pub(crate) fn run(
         .map(|p| p.display().to_string())
         .collect();
     output::print(flags.format(), &json!({ "dir": dir, "made": made }), &text)
+}
+
+/// The flag that makes a server listen where its URL says, when that isn't where it does anyway.
+fn listen(url: &str, default: u16) -> String {
+    match url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.port_or_known_default())
+    {
+        Some(port) if port != default => format!(" --listen 0.0.0.0:{port}"),
+        _ => String::new(),
+    }
 }

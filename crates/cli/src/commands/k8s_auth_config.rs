@@ -335,6 +335,16 @@ pub(crate) async fn update(
     let mut config = read(&administrator, &args.name).await?;
     args.config.apply(&mut config)?;
     for field in &args.clear {
+        let set = &args.config;
+        let given = match field.as_str() {
+            "k8s_ca_cert" => set.k8s_ca_cert.is_some() || set.k8s_ca_cert_file.is_some(),
+            "k8s_issuers" => !set.k8s_issuer.is_empty(),
+            _ => false,
+        };
+        if given {
+            let fault = format!("--clear {field} and the flag that sets it exclude each other");
+            return Err(Failure::usage(fault));
+        }
         match field.as_str() {
             "k8s_ca_cert" => config.k8s_ca_cert = None,
             "k8s_issuers" => config.k8s_issuers.clear(),

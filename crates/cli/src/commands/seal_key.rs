@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags, present};
-use crate::session::Session;
+use crate::session::{Administrator, Session};
 use crate::{output, profile};
 
 use super::k8s_auth_config::list_all;
@@ -106,24 +106,21 @@ async fn reseal(connection: &Connection, flags: &OutputFlags) -> Result<(), Fail
     let administrator = Session::open(connection)?.gateway_administrator().await?;
     let all = list_all(&administrator, usize::MAX).await?;
     let mut changed = 0;
+    let mut failed = Vec::new();
     for before in &all {
-        let request = pb::UpdateK8sAuthConfigRequest {
-            k8s_auth_config: Some(pb::K8sAuthConfig {
-                name: before.name.clone(),
-                meta: before.meta.clone(),
-                ..pb::K8sAuthConfig::default()
-            }),
-            ..pb::UpdateK8sAuthConfigRequest::default()
-        };
-        let response = administrator
-            .change(&request, |channel, request| async move {
-                K8sAuthConfigServiceClient::new(channel)
-                    .update_k8s_auth_config(request)
-                    .await
-            })
-            .await?;
-        let after = response.k8s_auth_config.unwrap_or_default();
-        changed += usize::from(after.generation != before.generation);
+        match reseal_one(&administrator, before).await {
+            Ok(after) => changed += usize::from(after.generation != before.generation),
+            Err(failure) => failed.push((before.name.as_str(), failure)),
+        }
+    }
+    if let Some((_, first)) = failed.first() {
+        let (some, all) = (failed.len(), all.len());
+        let message = format!("{some} of {all} K8s auth configs couldn't be sealed again");
+        let mut failure = Failure::new(first.exit(), message);
+        for (name, fault) in &failed {
+            failure = failure.hint(format!("{name}: {fault}"));
+        }
+        return Err(failure);
     }
     let text = format!("{changed} of {} K8s auth configs sealed again.", all.len());
     output::print(
@@ -131,4 +128,26 @@ async fn reseal(connection: &Connection, flags: &OutputFlags) -> Result<(), Fail
         &json!({ "resealed": changed, "k8s_auth_configs": all.len() }),
         &text,
     )
+}
+
+async fn reseal_one(
+    administrator: &Administrator,
+    before: &pb::K8sAuthConfig,
+) -> Result<pb::K8sAuthConfig, Failure> {
+    let request = pb::UpdateK8sAuthConfigRequest {
+        k8s_auth_config: Some(pb::K8sAuthConfig {
+            name: before.name.clone(),
+            meta: before.meta.clone(),
+            ..pb::K8sAuthConfig::default()
+        }),
+        ..pb::UpdateK8sAuthConfigRequest::default()
+    };
+    let response = administrator
+        .change(&request, |channel, request| async move {
+            K8sAuthConfigServiceClient::new(channel)
+                .update_k8s_auth_config(request)
+                .await
+        })
+        .await?;
+    Ok(response.k8s_auth_config.unwrap_or_default())
 }

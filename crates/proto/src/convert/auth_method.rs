@@ -216,6 +216,12 @@ fn kubernetes(
     for (i, wire) in wire.public_keys.iter().enumerate() {
         let parsed = PublicKey::parse(&wire.public_key);
         let key = faults.check(format!("public_keys[{i}].public_key"), parsed);
+        if let Some(fault) = key
+            .as_ref()
+            .and_then(|key| algorithm_fault(wire.algorithm, key))
+        {
+            faults.add(format!("public_keys[{i}].algorithm"), fault);
+        }
         public_keys.extend(key.map(|key| dated(key, known_keys, now)));
     }
     let Some(audiences) = audiences else {
@@ -227,6 +233,28 @@ fn kubernetes(
         rules,
         public_keys,
     })
+}
+
+/// The algorithm follows from the key: what is said beside it must be the same, or nothing.
+fn algorithm_fault(said: i32, key: &PublicKey) -> Option<String> {
+    let actual = wire_algorithm(key);
+    match pb::SigningAlgorithm::try_from(said) {
+        Err(_) => Some(format!("{said} is no signing algorithm")),
+        Ok(pb::SigningAlgorithm::Unspecified) => None,
+        Ok(said) if said == actual => None,
+        Ok(said) => {
+            let (said, actual) = (said.as_str_name(), actual.as_str_name());
+            Some(format!("is {said}, and the key's is {actual}"))
+        }
+    }
+}
+
+fn wire_algorithm(key: &PublicKey) -> pb::SigningAlgorithm {
+    match key.algorithm() {
+        SigningAlgorithm::Es256 => pb::SigningAlgorithm::Es256,
+        SigningAlgorithm::Ed25519 => pb::SigningAlgorithm::Ed25519,
+        SigningAlgorithm::Rs256 => pb::SigningAlgorithm::Rs256,
+    }
 }
 
 fn dated(key: PublicKey, known: &[MethodKey], now: Timestamp) -> MethodKey {
@@ -293,11 +321,7 @@ fn rule_to_pb(rule: &Rule) -> pb::Rule {
 }
 
 fn key_to_pb(method_key: &MethodKey) -> pb::PublicKey {
-    let algorithm = match method_key.key.algorithm() {
-        SigningAlgorithm::Es256 => pb::SigningAlgorithm::Es256,
-        SigningAlgorithm::Ed25519 => pb::SigningAlgorithm::Ed25519,
-        SigningAlgorithm::Rs256 => pb::SigningAlgorithm::Rs256,
-    };
+    let algorithm = wire_algorithm(&method_key.key);
     pb::PublicKey {
         key_id: method_key.key.id().to_string(),
         public_key: method_key.key.to_pem(),

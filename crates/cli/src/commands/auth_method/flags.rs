@@ -12,16 +12,16 @@ use crate::values::{self, Unit};
 pub(crate) struct BoundFlags {
     /// Namespaces; `*` and `?` are wildcards
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    bound_namespaces: Vec<String>,
+    pub(super) bound_namespaces: Vec<String>,
     /// Pods
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    bound_pod_names: Vec<String>,
+    pub(super) bound_pod_names: Vec<String>,
     /// Service accounts
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    bound_sa_names: Vec<String>,
+    pub(super) bound_sa_names: Vec<String>,
     /// `namespace/service-account` pairs
     #[arg(long, value_name = "PAIR", value_delimiter = ',')]
-    bound_namespaced_sa_names: Vec<String>,
+    pub(super) bound_namespaced_sa_names: Vec<String>,
     /// Say on purpose that every namespace is fine
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     any_namespace: Option<bool>,
@@ -35,22 +35,22 @@ pub(crate) struct BoundFlags {
 pub(crate) struct SettingFlags {
     /// For people
     #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
+    pub(super) description: Option<String>,
     /// When access ends: Unix seconds (0: never), an RFC 3339 time, or a duration from now
     #[arg(long, value_name = "TIME")]
-    access_expires: Option<String>,
+    pub(super) access_expires: Option<String>,
     /// Life of a token, in minutes or such as 15m [default: 15m; at most 24h]
     #[arg(long, value_name = "MINUTES")]
     jwt_ttl: Option<String>,
     /// Addresses or CIDR blocks that clients must log in from
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    bound_ips: Vec<String>,
+    pub(super) bound_ips: Vec<String>,
     /// Addresses or CIDR blocks that the gateway must call from
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    gw_bound_ips: Vec<String>,
+    pub(super) gw_bound_ips: Vec<String>,
     /// Audience that a presented token must have [default: the API server's own]
     #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
-    audience: Vec<String>,
+    pub(super) audience: Vec<String>,
     /// Take tokens for any audience
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     allow_any_audience: Option<bool>,

@@ -153,3 +153,15 @@ fn a_key_that_stays_keeps_its_date() {
         .collect();
     assert_eq!(dates, [now(), later]);
 }
+
+#[test]
+fn an_algorithm_that_is_unknown_or_not_the_keys_is_refused() {
+    for algorithm in [99, -1, pb::SigningAlgorithm::Rs256.into()] {
+        let mut wire = tutorial();
+        kubernetes_of(&mut wire).public_keys[0].algorithm = algorithm;
+        assert_eq!(
+            fields(settings(&wire, now())),
+            ["kubernetes.public_keys[0].algorithm"]
+        );
+    }
+}

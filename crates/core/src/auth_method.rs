@@ -194,6 +194,12 @@ impl Kubernetes {
             .find(|key| key.id().as_str() == id)
     }
 
+    /// The namespace labels that its selectors name: those that a gateway must read, and the only
+    /// ones that may stand in the facts. Empty: no namespace needs to be read.
+    pub fn namespace_label_keys(&self) -> BTreeSet<&str> {
+        BTreeSet::new()
+    }
+
     /// The IDs of its keys.
     pub fn key_ids(&self) -> impl Iterator<Item = &KeyId> {
         self.public_keys

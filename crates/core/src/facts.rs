@@ -1,12 +1,14 @@
 //! What was verified about a login: the only input of the policy.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Facts from a TokenReview that said yes, and the caller's address.
+/// Facts that were verified in the way that `mode` says, and the caller's address.
 ///
 /// Absent means that it wasn't verified; whatever needs an absent fact refuses. Travels in
 /// the assertion as JSON: a reader ignores facts that it doesn't know, since no rule of its own
@@ -46,10 +48,75 @@ pub struct Facts {
     /// `exp` of the reviewed token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_time: Option<Timestamp>,
+    /// How the token was verified. Gateways that say nothing know reviews only.
+    #[serde(default)]
+    pub mode: VerificationMode,
+    /// Of the namespace's labels, those that [`Kubernetes::namespace_label_keys`] names and the
+    /// namespace has. `None`: they weren't read, so that every selector denies.
+    ///
+    /// Whoever may edit the namespace may set them: a kind of fact of its own, never an identity.
+    ///
+    /// [`Kubernetes::namespace_label_keys`]: crate::auth_method::Kubernetes::namespace_label_keys
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_labels: Option<BTreeMap<String, String>>,
 }
+
+/// How a gateway verifies a presented token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerificationMode {
+    /// The API server reviews it.
+    #[default]
+    Review,
+    /// Its signature, against the cluster's keys; the API server isn't asked.
+    Offline,
+    /// Both: the signature first, then the review.
+    JwksThenReview,
+}
+
+/// A text that names no verification mode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no verification mode: review, offline or jwks_then_review")]
+pub struct UnknownMode(String);
 
 /// Facts that an access token carries, by the names that policies are written with.
 pub type SubClaims = BTreeMap<String, Vec<String>>;
+
+// === impl VerificationMode ===
+
+impl VerificationMode {
+    /// All modes.
+    pub const ALL: &[Self] = &[Self::Review, Self::Offline, Self::JwksThenReview];
+
+    /// As people write it, and as it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Review => "review",
+            Self::Offline => "offline",
+            Self::JwksThenReview => "jwks_then_review",
+        }
+    }
+}
+
+impl fmt::Display for VerificationMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for VerificationMode {
+    type Err = UnknownMode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|mode| mode.as_str() == text)
+            .ok_or_else(|| UnknownMode(text.chars().take(64).collect()))
+    }
+}
+
+// === impl Facts ===
 
 impl Facts {
     /// The token's sub-claims. `config_name` is the full name of the K8s auth config.

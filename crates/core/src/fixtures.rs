@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::auth_method::{Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl};
-use crate::facts::Facts;
+use crate::facts::{Facts, VerificationMode};
 use crate::key::PublicKey;
 use crate::rule::{Rule, RuleSpec};
 
@@ -74,5 +74,7 @@ pub(crate) fn facts() -> Facts {
         legacy: false,
         issue_time: Some(noon()),
         expire_time: None,
+        mode: VerificationMode::Review,
+        namespace_labels: None,
     }
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use postern_core::access_token::AccessToken;
 use postern_core::assertion::{self, Terms};
-use postern_core::facts::Facts;
+use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::TokenExp;
 use postern_core::key::SigningKey;
 use postern_core::policy;
@@ -88,6 +88,8 @@ impl World {
             legacy: false,
             issue_time: None,
             expire_time: None,
+            mode: VerificationMode::Review,
+            namespace_labels: None,
         };
         let admission = policy::admit(&method, facts.client_ip, now).unwrap();
         let grant = policy::decide(admission, facts, now).unwrap();

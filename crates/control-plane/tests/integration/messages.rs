@@ -3,7 +3,7 @@
 use postern_core::access_token::AccessToken;
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::AuthMethod;
-use postern_core::facts::Facts;
+use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::TokenExp;
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_core::policy;
@@ -187,5 +187,7 @@ pub(crate) fn pod(name: &str) -> Facts {
         legacy: false,
         issue_time: None,
         expire_time: None,
+        mode: VerificationMode::Review,
+        namespace_labels: None,
     }
 }

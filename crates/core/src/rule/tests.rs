@@ -1,4 +1,5 @@
 use super::*;
+use crate::facts::VerificationMode;
 
 fn spec(edit: impl FnOnce(&mut RuleSpec)) -> RuleSpec {
     let mut spec = RuleSpec::default();
@@ -33,6 +34,8 @@ fn facts(namespace: &str, name: &str, pod: Option<&str>) -> Facts {
         legacy: false,
         issue_time: None,
         expire_time: None,
+        mode: VerificationMode::Review,
+        namespace_labels: None,
     }
 }
 

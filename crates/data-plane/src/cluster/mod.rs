@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use postern_core::auth_method::Audiences;
-use postern_core::facts::Facts;
+use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::K8sAuthConfig;
 use postern_core::reason::DenyReason;
 use postern_rpc::deadline::Deadline;
@@ -82,6 +82,8 @@ impl Cluster {
             legacy: claims.expire_time.is_none(),
             issue_time: claims.issue_time,
             expire_time: claims.expire_time,
+            mode: VerificationMode::Review,
+            namespace_labels: None,
         };
         Ok(if claims.agree_with(&facts) {
             Ok(facts)

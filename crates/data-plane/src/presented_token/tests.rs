@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use jiff::ToSpan as _;
 use postern_core::auth_method::Audiences;
-use postern_core::facts::Facts;
+use postern_core::facts::{Facts, VerificationMode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -309,6 +309,8 @@ fn claims_that_name_another_subject_are_noticed() {
         legacy: false,
         issue_time: None,
         expire_time: None,
+        mode: VerificationMode::Review,
+        namespace_labels: None,
     };
     let agree = |claims: &Value| {
         let token = parse(&jwt(&header(), claims)).unwrap_or_else(|_| panic!("a readable token"));

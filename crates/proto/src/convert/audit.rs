@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use postern_core::audit::{Component, Event, EventKind, Severity};
-use postern_core::facts::{Facts, SubClaims};
+use postern_core::facts::{Facts, SubClaims, VerificationMode};
 use postern_core::invalid::{Invalid, Violations};
 use std::collections::HashMap;
 
@@ -11,6 +11,11 @@ use crate::pb;
 
 /// The longest text that a reported record may hold in one field, in bytes.
 const MAX_TEXT: usize = 1024;
+
+/// A number that is no verification mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no verification mode")]
+pub struct UnknownMode(i32);
 
 /// A record on the wire.
 pub fn to_pb(event: &Event) -> pb::AuditEvent {
@@ -123,10 +128,45 @@ pub fn facts_to_pb(facts: &Facts) -> pb::Facts {
         legacy: facts.legacy,
         issue_time: facts.issue_time.map(time::timestamp),
         expire_time: facts.expire_time.map(time::timestamp),
+        mode: mode_to_pb(facts.mode).into(),
+        namespace_labels: facts
+            .namespace_labels
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
     }
 }
 
-fn facts_from_pb(wire: &pb::Facts) -> Result<Facts, Invalid> {
+/// A verification mode on the wire.
+pub fn mode_to_pb(mode: VerificationMode) -> pb::VerificationMode {
+    match mode {
+        VerificationMode::Review => pb::VerificationMode::Review,
+        VerificationMode::Offline => pb::VerificationMode::Offline,
+        VerificationMode::JwksThenReview => pb::VerificationMode::JwksThenReview,
+    }
+}
+
+/// A verification mode from the wire; unset is the default, a review.
+///
+/// # Errors
+/// A value that isn't known.
+pub fn mode_from_pb(wire: i32) -> Result<VerificationMode, UnknownMode> {
+    match pb::VerificationMode::try_from(wire) {
+        Ok(pb::VerificationMode::Unspecified | pb::VerificationMode::Review) => {
+            Ok(VerificationMode::Review)
+        }
+        Ok(pb::VerificationMode::Offline) => Ok(VerificationMode::Offline),
+        Ok(pb::VerificationMode::JwksThenReview) => Ok(VerificationMode::JwksThenReview),
+        Err(_) => Err(UnknownMode(wire)),
+    }
+}
+
+/// Facts from the wire.
+///
+/// # Errors
+/// Malformed addresses, times or modes.
+pub fn facts_from_pb(wire: &pb::Facts) -> Result<Facts, Invalid> {
     let mut faults = Violations::default();
     let present = |text: &String| (!text.is_empty()).then(|| text.clone());
     let client_ip = optional(&mut faults, "client_ip", &wire.client_ip);
@@ -136,6 +176,7 @@ fn facts_from_pb(wire: &pb::Facts) -> Result<Facts, Invalid> {
     };
     let issue_time = at("issue_time", &wire.issue_time);
     let expire_time = at("expire_time", &wire.expire_time);
+    let mode = faults.check("mode", mode_from_pb(wire.mode));
     faults.finish()?;
     Ok(Facts {
         namespace: wire.namespace.clone(),
@@ -151,6 +192,10 @@ fn facts_from_pb(wire: &pb::Facts) -> Result<Facts, Invalid> {
         legacy: wire.legacy,
         issue_time,
         expire_time,
+        mode: mode.unwrap_or_default(),
+        // The wire can't tell none from not read; not read is what denies.
+        namespace_labels: (!wire.namespace_labels.is_empty())
+            .then(|| wire.namespace_labels.clone().into_iter().collect()),
     })
 }
 

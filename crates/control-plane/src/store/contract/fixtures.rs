@@ -7,7 +7,7 @@ use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::{
     Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
 };
-use postern_core::facts::Facts;
+use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::{Issuers, TokenExp};
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_core::policy;
@@ -156,6 +156,8 @@ pub(super) fn facts() -> Facts {
         legacy: false,
         issue_time: Some(noon()),
         expire_time: None,
+        mode: VerificationMode::Review,
+        namespace_labels: None,
     }
 }
 

@@ -18,6 +18,7 @@ pub mod facts;
 mod fixtures;
 pub mod invalid;
 pub mod ip;
+pub mod jwks;
 pub mod k8s_auth_config;
 pub mod key;
 pub mod meta;

@@ -59,6 +59,7 @@ contract! {
     objects::refusals_of_creation,
     objects::public_paths,
     reviewers::a_delegated_reviewer_reviews,
+    reviewers::a_reviewer_with_a_role_of_its_own_reviews,
     reviewers::a_reviewer_without_permission_is_forbidden,
     reviewers::a_reviewer_with_a_bad_token_is_unauthorized,
     reviewers::an_anonymous_reviewer_is_forbidden,

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::server::{BINDINGS, REVIEWS, Reply, Server};
+use crate::server::{BINDINGS, REVIEWS, ROLES, Reply, Server};
 use crate::token;
 
 async fn review_as(server: &Server, reviewer: Option<&str>, token: &str) -> Reply {
@@ -63,6 +63,59 @@ pub(crate) async fn a_delegated_reviewer_reviews(server: &Server) {
     server.delete(&format!("{BINDINGS}/{binding}")).await;
     let forbidden = async || review_as(server, Some(&reviewer), &token).await.code == 403;
     server.until("the loss of the permission", forbidden).await;
+}
+
+/// A role of one's own, made by server-side apply, which can be said again and again.
+pub(crate) async fn a_reviewer_with_a_role_of_its_own_reviews(server: &Server) {
+    let namespace = server.namespace().await;
+    let name = server.name();
+    let account = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
+    let role = format!("{ROLES}/{name}");
+    let binding = format!("{BINDINGS}/{name}");
+    server.remember(role.clone());
+    server.remember(binding.clone());
+    let rbac = "rbac.authorization.k8s.io";
+    let bound_to = |role: &str| {
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRoleBinding", "metadata": { "name": name },
+            "roleRef": { "apiGroup": rbac, "kind": "ClusterRole", "name": role },
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }],
+        })
+    };
+    let may = |verbs: &[&str]| {
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole", "metadata": { "name": name },
+            "rules": [{ "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": verbs }],
+        })
+    };
+    let object =
+        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } });
+    for (path, object) in [
+        (&account, object),
+        (&role, may(&["get"])),
+        (&binding, bound_to(&name)),
+    ] {
+        let created = server.apply(path, object.clone()).await;
+        assert_eq!(created.code, 201, "{}", created.text);
+        let again = server.apply(path, object).await;
+        assert_eq!(again.code, 200, "{}", again.text);
+        let uid = &again.body["metadata"]["uid"];
+        assert_eq!(*uid, created.body["metadata"]["uid"]);
+    }
+    let reviewer = server.token(&namespace, &name, json!({})).await;
+    let token = server.token(&namespace, "default", json!({})).await;
+    let reply = review_as(server, Some(&reviewer), &token).await;
+    assert_eq!(reply.code, 403, "{}", reply.text);
+
+    let changed = server.apply(&role, may(&["create"])).await;
+    assert_eq!(changed.code, 200, "{}", changed.text);
+    assert_eq!(changed.body["rules"][0]["verbs"], json!(["create"]));
+    let allowed = async || review_as(server, Some(&reviewer), &token).await.code == 201;
+    server.until("the permission", allowed).await;
+    let other = server
+        .apply(&binding, bound_to("system:auth-delegator"))
+        .await;
+    assert_eq!(other.code, 422, "{}", other.text);
 }
 
 pub(crate) async fn a_reviewer_without_permission_is_forbidden(server: &Server) {

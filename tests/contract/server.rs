@@ -16,6 +16,7 @@ use crate::token;
 
 pub(crate) const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 pub(crate) const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+pub(crate) const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 
 /// How long a change may take to be seen: a real server remembers a yes for ten seconds.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -106,6 +107,20 @@ impl Server {
             .as_str()
             .expect("a uid")
             .to_owned()
+    }
+
+    /// Server-side apply as the administrator.
+    pub(crate) async fn apply(&self, path: &str, object: Value) -> Reply {
+        let url = format!("{}{path}?fieldManager=contract&force=true", self.base);
+        let mut request = self
+            .admin
+            .patch(url)
+            .header("content-type", "application/apply-patch+yaml")
+            .body(object.to_string());
+        if let Some(token) = &self.admin_token {
+            request = request.bearer_auth(token);
+        }
+        Reply::of(request.send().await.unwrap()).await
     }
 
     pub(crate) async fn delete(&self, path: &str) {
@@ -284,7 +299,12 @@ impl Server {
         if !body.is_null() {
             request = request.json(&body);
         }
-        let response = request.send().await.unwrap();
+        Reply::of(request.send().await.unwrap()).await
+    }
+}
+
+impl Reply {
+    async fn of(response: reqwest::Response) -> Self {
         let code = response.status().as_u16();
         let content_type = response
             .headers()
@@ -293,16 +313,14 @@ impl Server {
         let content_type = content_type.to_owned();
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or_default();
-        Reply {
+        Self {
             code,
             content_type,
             text,
             body,
         }
     }
-}
 
-impl Reply {
     /// Asserts a refusal as a `Status` with exactly this reason, message and details.
     #[track_caller]
     pub(crate) fn assert_refusal(&self, code: u16, reason: &str, message: &str, details: Value) {

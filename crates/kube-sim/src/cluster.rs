@@ -145,6 +145,43 @@ impl Cluster {
         Ok(created)
     }
 
+    /// Server-side apply by an owner of all that it names: creates the object, or lays the given fields over it.
+    /// Says whether it was created.
+    pub(crate) fn apply(
+        &self,
+        resource: Resource,
+        (namespace, name): (&str, &str),
+        mut object: Value,
+    ) -> Result<(bool, Value), ApiError> {
+        if !object.is_object() {
+            return Err(ApiError::bad_request("the object is not an object"));
+        }
+        if self.objects().get(resource, namespace, name).is_none() {
+            if object["metadata"].is_object() {
+                object["metadata"]["name"] = json!(name);
+            }
+            return self
+                .create(resource, namespace, object)
+                .map(|created| (true, created));
+        }
+        let mut objects = self.objects();
+        let before = objects.get(resource, namespace, name);
+        let role = &object["roleRef"];
+        if !role.is_null() && before.is_some_and(|before| before["roleRef"] != *role) {
+            return Err(ApiError::invalid(
+                &resource.qualified_kind(),
+                name,
+                "roleRef",
+                "FieldValueInvalid",
+                "Invalid value: cannot change roleRef",
+            ));
+        }
+        let changed = objects.change((resource, namespace, name), object);
+        changed
+            .map(|changed| (false, changed))
+            .ok_or_else(|| ApiError::not_found(resource, name))
+    }
+
     pub(crate) fn delete(
         &self,
         resource: Resource,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 use crate::http::{Answer, json_answer, text_answer};
+use crate::objects::merge;
 
 /// How every TokenReview is answered until another fault is set. Other requests are answered as ever.
 #[derive(Clone, Debug, Default)]
@@ -83,26 +84,6 @@ impl Fault {
     pub(crate) fn spoil(&self, review: &mut Value) {
         if let Self::Patch(patch) = self {
             merge(&mut review["status"], patch);
-        }
-    }
-}
-
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(entries) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(fields) = target else {
-        return;
-    };
-    for (key, value) in entries {
-        if value.is_null() {
-            fields.remove(key);
-        } else {
-            merge(fields.entry(key.clone()).or_insert(Value::Null), value);
         }
     }
 }

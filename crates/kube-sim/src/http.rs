@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,17 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// The answer, with the cluster's own time.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let mut answer = self.undated(request).await;
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&self.cluster.now());
+        if let Some(date) = date.ok().and_then(|date| HeaderValue::from_str(&date).ok()) {
+            answer.headers_mut().insert(header::DATE, date);
+        }
+        answer
+    }
+
+    async fn undated(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
@@ -116,6 +127,13 @@ impl Api {
                 resource,
                 namespace,
                 name,
+            } if head.method == Method::PATCH => {
+                self.apply(head, (resource, namespace, name), body)
+            }
+            Target::Object {
+                resource,
+                namespace,
+                name,
             } => self.object(&head.method, (resource, namespace, name), body),
         }
     }
@@ -167,6 +185,41 @@ impl Api {
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
         })
+    }
+
+    /// Server-side apply, the only kind of patch.
+    fn apply(
+        &self,
+        head: &Parts,
+        (resource, namespace, name): (Resource, &str, &str),
+        body: &Value,
+    ) -> Result<Answer, ApiError> {
+        let kind = head.headers.get(header::CONTENT_TYPE);
+        if kind.is_none_or(|kind| kind != "application/apply-patch+yaml") || name.is_empty() {
+            return Err(ApiError::of_code(415));
+        }
+        let query = head.uri.query().unwrap_or_default();
+        if !query
+            .split('&')
+            .any(|pair| pair.starts_with("fieldManager="))
+        {
+            return Err(ApiError::invalid(
+                "PatchOptions.meta.k8s.io",
+                "",
+                "fieldManager",
+                "FieldValueRequired",
+                "Required value: is required for apply patch",
+            ));
+        }
+        let (created, object) = self
+            .cluster
+            .apply(resource, (namespace, name), body.clone())?;
+        let status = if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        Ok(json_answer(status, &object))
     }
 
     fn object(

@@ -15,16 +15,18 @@ pub(crate) enum Resource {
     Secrets,
     ServiceAccounts,
     ClusterRoleBindings,
+    ClusterRoles,
 }
 
 impl Resource {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Namespaces,
         Self::Nodes,
         Self::Pods,
         Self::Secrets,
         Self::ServiceAccounts,
         Self::ClusterRoleBindings,
+        Self::ClusterRoles,
     ];
 
     pub(crate) fn parse(group: &str, plural: &str) -> Option<Self> {
@@ -41,6 +43,7 @@ impl Resource {
             Self::Secrets => "secrets",
             Self::ServiceAccounts => "serviceaccounts",
             Self::ClusterRoleBindings => "clusterrolebindings",
+            Self::ClusterRoles => "clusterroles",
         }
     }
 
@@ -52,19 +55,20 @@ impl Resource {
             Self::Secrets => "Secret",
             Self::ServiceAccounts => "ServiceAccount",
             Self::ClusterRoleBindings => "ClusterRoleBinding",
+            Self::ClusterRoles => "ClusterRole",
         }
     }
 
     pub(crate) fn group(self) -> &'static str {
         match self {
-            Self::ClusterRoleBindings => "rbac.authorization.k8s.io",
+            Self::ClusterRoleBindings | Self::ClusterRoles => "rbac.authorization.k8s.io",
             _ => "",
         }
     }
 
     pub(crate) fn api_version(self) -> &'static str {
         match self {
-            Self::ClusterRoleBindings => "rbac.authorization.k8s.io/v1",
+            Self::ClusterRoleBindings | Self::ClusterRoles => "rbac.authorization.k8s.io/v1",
             _ => "v1",
         }
     }
@@ -101,7 +105,7 @@ impl Resource {
             Self::Namespaces if !is_dns_label(name) => {
                 Some(("FieldValueInvalid", "not a DNS label".to_owned()))
             }
-            Self::ClusterRoleBindings => None,
+            Self::ClusterRoleBindings | Self::ClusterRoles => None,
             _ if !is_dns_subdomain(name) => {
                 Some(("FieldValueInvalid", "not a DNS subdomain".to_owned()))
             }
@@ -203,6 +207,26 @@ impl Objects {
         object
     }
 
+    /// Lays `changes` over an object that is there; its identity stays.
+    pub(crate) fn change(
+        &mut self,
+        (resource, namespace, name): (Resource, &str, &str),
+        mut changes: Value,
+    ) -> Option<Value> {
+        let version = self.last_version + 1;
+        let object = self.get_mut(resource, namespace, name)?;
+        if let Some(metadata) = changes["metadata"].as_object_mut() {
+            for identity in ["uid", "creationTimestamp", "resourceVersion"] {
+                metadata.remove(identity);
+            }
+        }
+        merge(object, &changes);
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let changed = object.clone();
+        self.last_version = version;
+        Some(changed)
+    }
+
     pub(crate) fn remove(
         &mut self,
         resource: Resource,
@@ -230,6 +254,27 @@ impl Objects {
             .iter()
             .filter(move |((of, ..), _)| *of == resource)
             .map(|(_, object)| object)
+    }
+}
+
+/// As RFC 7386 says: null removes a key, lists are replaced.
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(entries) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(fields) = target else {
+        return;
+    };
+    for (key, value) in entries {
+        if value.is_null() {
+            fields.remove(key);
+        } else {
+            merge(fields.entry(key.clone()).or_insert(Value::Null), value);
+        }
     }
 }
 

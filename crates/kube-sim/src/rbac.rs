@@ -32,9 +32,9 @@ pub(crate) fn authorize(
             && wants.verb == "get"
             && in_group("system:serviceaccounts")
             && ISSUER_PATHS.contains(&wants.path))
-        || objects
-            .all(Resource::ClusterRoleBindings)
-            .any(|binding| grants(text(binding, "/roleRef/name"), wants) && binds(binding, user));
+        || objects.all(Resource::ClusterRoleBindings).any(|binding| {
+            binds(binding, user) && grants(objects, text(binding, "/roleRef/name"), wants)
+        });
     if allowed {
         Ok(())
     } else {
@@ -42,7 +42,11 @@ pub(crate) fn authorize(
     }
 }
 
-fn grants(role: &str, wants: &Attributes<'_>) -> bool {
+fn grants(objects: &Objects, role: &str, wants: &Attributes<'_>) -> bool {
+    if let Some(role) = objects.get(Resource::ClusterRoles, "", role) {
+        let rules = role["rules"].as_array();
+        return rules.is_some_and(|rules| rules.iter().any(|rule| allows(rule, wants)));
+    }
     match role {
         "cluster-admin" => true,
         "system:auth-delegator" => {
@@ -52,6 +56,33 @@ fn grants(role: &str, wants: &Attributes<'_>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a rule of a role covers a request.
+fn allows(rule: &Value, wants: &Attributes<'_>) -> bool {
+    let lists = |field: &str, wanted: &str| {
+        let values = rule[field].as_array().map(Vec::as_slice);
+        values
+            .unwrap_or_default()
+            .iter()
+            .any(|value| value == "*" || value == wanted)
+    };
+    if !lists("verbs", wants.verb) {
+        return false;
+    }
+    if wants.resource.is_empty() {
+        return lists("nonResourceURLs", wants.path);
+    }
+    let resource = match wants.subresource {
+        "" => wants.resource.to_owned(),
+        subresource => format!("{}/{subresource}", wants.resource),
+    };
+    let named = rule["resourceNames"]
+        .as_array()
+        .is_some_and(|n| !n.is_empty());
+    lists("apiGroups", wants.group)
+        && lists("resources", &resource)
+        && (!named || lists("resourceNames", wants.name))
 }
 
 fn binds(binding: &Value, user: &User) -> bool {
@@ -169,6 +200,42 @@ mod tests {
             ..User::anonymous()
         };
         assert!(authorize(&objects, &stranger, &review()).is_err());
+    }
+
+    #[test]
+    fn a_role_of_ones_own_allows_what_its_rules_say() {
+        let mut objects = Objects::default();
+        let role = json!({ "rules": [
+            { "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"] },
+            { "nonResourceURLs": ["/openid/v1/jwks"], "verbs": ["get"] },
+        ]});
+        let subject = json!({ "kind": "ServiceAccount", "name": "sa", "namespace": "ns" });
+        let binding = json!({ "roleRef": { "name": "mine" }, "subjects": [subject] });
+        let epoch = Timestamp::UNIX_EPOCH;
+        objects.insert((Resource::ClusterRoles, "", "mine"), role, epoch);
+        objects.insert((Resource::ClusterRoleBindings, "", "b"), binding, epoch);
+        let user = User {
+            name: "system:serviceaccount:ns:sa".to_owned(),
+            ..User::anonymous()
+        };
+        let with = |change: fn(&mut Attributes<'static>)| {
+            let mut wants = review();
+            change(&mut wants);
+            authorize(&objects, &user, &wants).is_ok()
+        };
+        assert!(with(|_| {}));
+        assert!(!with(|wants| wants.verb = "get"));
+        assert!(!with(|wants| wants.group = ""));
+        assert!(!with(|wants| wants.subresource = "status"));
+        let path = |path| Attributes {
+            verb: "get",
+            group: "",
+            resource: "",
+            path,
+            ..review()
+        };
+        assert!(authorize(&objects, &user, &path("/openid/v1/jwks")).is_ok());
+        assert!(authorize(&objects, &user, &path("/metrics")).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod bound_objects;
 mod issuance;
 mod legacy;
 mod objects;
+mod real;
 mod reviewers;
 mod reviews;
 mod server;

@@ -15,6 +15,7 @@ mod bound_objects;
 mod issuance;
 mod legacy;
 mod objects;
+mod reading;
 mod real;
 mod reviewers;
 mod reviews;
@@ -59,6 +60,10 @@ contract! {
     objects::creation_and_deletion,
     objects::refusals_of_creation,
     objects::public_paths,
+    reading::a_reader_reads_namespaces_and_accounts_and_nothing_else,
+    reading::who_may_only_review_reads_neither,
+    reading::a_namespaces_labels_change,
+    reading::a_reviewer_reads_the_keys_on_the_api_servers_own_host,
     reviewers::a_delegated_reviewer_reviews,
     reviewers::a_reviewer_with_a_role_of_its_own_reviews,
     reviewers::a_reviewer_without_permission_is_forbidden,

@@ -99,6 +99,12 @@ impl Server {
         self.admin(Method::POST, path, body).await
     }
 
+    /// A merge patch as the administrator.
+    pub(crate) async fn merge(&self, path: &str, patch: Value) -> Reply {
+        self.patch(path, "application/merge-patch+json", patch)
+            .await
+    }
+
     /// Creates an object that the test takes for granted, and returns its UID.
     pub(crate) async fn make(&self, path: &str, body: Value) -> String {
         let reply = self.post(path, body).await;
@@ -111,12 +117,17 @@ impl Server {
 
     /// Server-side apply as the administrator.
     pub(crate) async fn apply(&self, path: &str, object: Value) -> Reply {
-        let url = format!("{}{path}?fieldManager=contract&force=true", self.base);
+        let path = format!("{path}?fieldManager=contract&force=true");
+        self.patch(&path, "application/apply-patch+yaml", object)
+            .await
+    }
+
+    async fn patch(&self, path: &str, content_type: &str, body: Value) -> Reply {
         let mut request = self
             .admin
-            .patch(url)
-            .header("content-type", "application/apply-patch+yaml")
-            .body(object.to_string());
+            .patch(format!("{}{path}", self.base))
+            .header("content-type", content_type)
+            .body(body.to_string());
         if let Some(token) = &self.admin_token {
             request = request.bearer_auth(token);
         }

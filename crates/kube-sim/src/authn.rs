@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::keys::{SignatureFault, SigningKey, unverified_claims};
+use crate::keyring::KeyRing;
+use crate::keys::{SignatureFault, unverified_claims};
 use crate::objects::{Objects, Resource, is_dns_label, is_dns_subdomain, text, uid};
 use crate::tokens::{LEGACY_ISSUER, strings};
 
@@ -46,7 +47,7 @@ impl User {
 /// What tokens are checked against.
 pub(crate) struct Verifier<'a> {
     pub(crate) objects: &'a Objects,
-    pub(crate) key: &'a SigningKey,
+    pub(crate) keys: &'a KeyRing,
     pub(crate) issuer: &'a str,
     pub(crate) admin_token: &'a str,
     pub(crate) now: Timestamp,
@@ -94,7 +95,7 @@ impl Verifier<'_> {
         if issuer != self.issuer && issuer != LEGACY_ISSUER {
             return Err(None);
         }
-        let claims = self.key.verify(token).map_err(|fault| match fault {
+        let claims = self.keys.verify(token).map_err(|fault| match fault {
             SignatureFault::Malformed => None,
             SignatureFault::UnknownKey => Some("invalid signature, no keys found".to_owned()),
             SignatureFault::Wrong => {
@@ -298,6 +299,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::keys::SigningKey;
 
     #[test]
     fn a_header_is_split_as_the_real_server_does() {
@@ -310,11 +312,11 @@ mod tests {
 
     #[test]
     fn times_have_a_minute_of_leeway_in_both_directions() {
-        let key = SigningKey::generate().unwrap();
+        let keys = KeyRing::new(SigningKey::generate().unwrap());
         let objects = Objects::default();
         let at = |second| Verifier {
             objects: &objects,
-            key: &key,
+            keys: &keys,
             issuer: "https://issuer",
             admin_token: "admin",
             now: Timestamp::from_second(second).unwrap(),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::authn::{User, Verifier};
 use crate::error::ApiError;
+use crate::keyring::KeyRing;
 use crate::keys::SigningKey;
 use crate::objects::{Objects, Resource, text, token_account, uid};
 use crate::sim::Clock;
@@ -21,7 +22,7 @@ pub(crate) struct Cluster {
     pub(crate) issuer: String,
     pub(crate) ca_pem: String,
     pub(crate) admin_token: String,
-    key: SigningKey,
+    keys: Mutex<KeyRing>,
     clock: Clock,
     objects: Mutex<Objects>,
 }
@@ -38,7 +39,7 @@ impl Cluster {
             issuer,
             ca_pem,
             admin_token,
-            key,
+            keys: Mutex::new(KeyRing::new(key)),
             clock,
             objects: Mutex::default(),
         };
@@ -65,8 +66,9 @@ impl Cluster {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn jwks(&self) -> Value {
-        self.key.jwks()
+    /// Locked after the objects, where both are.
+    pub(crate) fn keys(&self) -> MutexGuard<'_, KeyRing> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The user of a bearer token, checked for the API server's own audience or for the given ones.
@@ -81,10 +83,10 @@ impl Cluster {
         } else {
             audiences
         };
-        let objects = self.objects();
+        let (objects, keys) = (self.objects(), self.keys());
         let verifier = Verifier {
             objects: &objects,
-            key: &self.key,
+            keys: &keys,
             issuer: &self.issuer,
             admin_token: &self.admin_token,
             now: self.now(),
@@ -182,6 +184,17 @@ impl Cluster {
             .ok_or_else(|| ApiError::not_found(resource, name))
     }
 
+    /// Lays fields over an object that is there: null removes one.
+    pub(crate) fn merge(
+        &self,
+        resource: Resource,
+        (namespace, name): (&str, &str),
+        changes: Value,
+    ) -> Result<Value, ApiError> {
+        let changed = self.objects().change((resource, namespace, name), changes);
+        changed.ok_or_else(|| ApiError::not_found(resource, name))
+    }
+
     pub(crate) fn delete(
         &self,
         resource: Resource,
@@ -215,7 +228,8 @@ impl Cluster {
     }
 
     fn sign(&self, claims: &Value) -> Result<String, ApiError> {
-        self.key
+        self.keys()
+            .signing()
             .sign(claims)
             .map_err(|_| ApiError::internal("failed to generate token"))
     }

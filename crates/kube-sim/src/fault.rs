@@ -1,7 +1,8 @@
-//! Ways to misbehave, for the tests of those who call a TokenReview API.
+//! Ways to misbehave, for the tests of those who call a Kubernetes API.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,13 +10,15 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 use crate::http::{Answer, json_answer, text_answer};
 use crate::objects::merge;
 
-/// How every TokenReview is answered until another fault is set. Other requests are answered as ever.
+/// How every TokenReview, or every request for one path, is answered until another fault is set. Other requests are
+/// answered as ever.
 #[derive(Clone, Debug, Default)]
 pub enum Fault {
     /// As a healthy server does.
@@ -23,7 +26,9 @@ pub enum Fault {
     None,
     /// The request is taken, and never answered.
     Hang,
-    /// Status 201 and its headers, then nothing.
+    /// The true answer, once this is notified.
+    Hold(Arc<Notify>),
+    /// Status 201 (200 for what is read) and its headers, then nothing.
     StallBody,
     /// This status code with the `Status` body that belongs to it; 429 carries `Retry-After: 1`.
     Status(u16),
@@ -31,19 +36,27 @@ pub enum Fault {
     Redirect(String),
     /// Status 200 and a page for people, as a login proxy answers.
     Html,
-    /// Status 201 and a body without an end.
+    /// The same status and a body without an end.
     EndlessBody,
-    /// Status 201 and exactly this body, as JSON.
+    /// The same status and exactly this body, as JSON.
     Body(String),
-    /// The true answer with its `status` merged with this object: null removes a key (RFC 7386).
+    /// The true answer merged with this object, of a review its `status`: null removes a key (RFC 7386).
     Patch(Value),
 }
 
 impl Fault {
-    /// The answer in place of a review; none where the review goes on.
-    pub(crate) async fn answer(&self, stopped: &CancellationToken) -> Option<Answer> {
+    /// The answer in place of the true one, to a request that succeeds with `success`; none where that goes on.
+    pub(crate) async fn answer(
+        &self,
+        success: StatusCode,
+        stopped: &CancellationToken,
+    ) -> Option<Answer> {
         let answer = match self {
             Self::None | Self::Patch(_) => return None,
+            Self::Hold(release) => {
+                stopped.run_until_cancelled(release.notified()).await;
+                return None;
+            }
             Self::Hang => {
                 stopped.cancelled().await;
                 json_answer(
@@ -51,8 +64,8 @@ impl Fault {
                     &ApiError::of_code(503).body(),
                 )
             }
-            Self::StallBody => body_answer(Stall::Silent),
-            Self::EndlessBody => body_answer(Stall::Blanks),
+            Self::StallBody => body_answer(success, Stall::Silent),
+            Self::EndlessBody => body_answer(success, Stall::Blanks),
             Self::Status(code) => {
                 let status =
                     StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -76,21 +89,21 @@ impl Fault {
                 let page = "<!doctype html><title>Sign in</title><p>Please sign in.</p>\n";
                 text_answer(StatusCode::OK, "text/html; charset=utf-8", page.to_owned())
             }
-            Self::Body(body) => text_answer(StatusCode::CREATED, "application/json", body.clone()),
+            Self::Body(body) => text_answer(success, "application/json", body.clone()),
         };
         Some(answer)
     }
 
-    pub(crate) fn spoil(&self, review: &mut Value) {
+    pub(crate) fn spoil(&self, answer: &mut Value) {
         if let Self::Patch(patch) = self {
-            merge(&mut review["status"], patch);
+            merge(answer, patch);
         }
     }
 }
 
-fn body_answer(body: Stall) -> Answer {
+fn body_answer(status: StatusCode, body: Stall) -> Answer {
     let mut answer = Response::new(body.boxed());
-    *answer.status_mut() = StatusCode::CREATED;
+    *answer.status_mut() = status;
     answer.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
@@ -127,18 +140,14 @@ mod tests {
 
     #[test]
     fn a_patch_changes_removes_and_replaces() {
-        let healthy =
-            json!({ "status": { "authenticated": true, "user": { "username": "a", "uid": "1" } } });
+        let healthy = json!({ "authenticated": true, "user": { "username": "a", "uid": "1" } });
         let mut review = healthy.clone();
         Fault::Patch(json!({ "authenticated": null, "user": { "username": "b" } }))
             .spoil(&mut review);
-        assert_eq!(
-            review,
-            json!({ "status": { "user": { "username": "b", "uid": "1" } } })
-        );
+        assert_eq!(review, json!({ "user": { "username": "b", "uid": "1" } }));
         let mut review = healthy.clone();
         Fault::Patch(Value::Null).spoil(&mut review);
-        assert_eq!(review, json!({ "status": null }));
+        assert_eq!(review, Value::Null);
         let mut review = healthy.clone();
         Fault::None.spoil(&mut review);
         assert_eq!(review, healthy);

@@ -1,6 +1,7 @@
 //! From an HTTP request to a call on the cluster, in the order of a real API server: authentication, authorization,
 //! then the resource.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 
@@ -34,7 +35,10 @@ pub(crate) struct Api {
     pub(crate) cluster: Cluster,
     /// The URL without a path at which clients reach this server.
     pub(crate) host: String,
+    /// Of TokenReviews.
     pub(crate) fault: Mutex<Fault>,
+    /// By path, of everything else.
+    pub(crate) faults: Mutex<HashMap<String, Fault>>,
     pub(crate) log: Mutex<Log>,
     pub(crate) stopped: CancellationToken,
 }
@@ -63,19 +67,26 @@ impl Api {
         };
         let body = serde_json::from_slice(&body).unwrap_or_default();
         let received = self.record(&head, &body);
-        let fault = match received.is_review() {
-            true => self
-                .fault
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-            false => Fault::None,
+        let (fault, success) = match received.is_review() {
+            true => (
+                self.fault
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone(),
+                StatusCode::CREATED,
+            ),
+            false => (self.fault_at(received.bare_path()), StatusCode::OK),
         };
-        if let Some(answer) = fault.answer(&self.stopped).await {
+        if let Some(answer) = fault.answer(success, &self.stopped).await {
             return answer;
         }
         self.dispatch(&head, &body, &fault)
             .unwrap_or_else(|refusal| error_answer(&refusal))
+    }
+
+    fn fault_at(&self, path: &str) -> Fault {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.get(path).cloned().unwrap_or_default()
     }
 
     fn record(&self, head: &Parts, body: &Value) -> Recorded {
@@ -107,11 +118,11 @@ impl Api {
             &target.attributes(&head.method, path),
         )?;
         match target {
-            Target::Path => self.plain_path(&head.method, path),
+            Target::Path => self.plain_path(&head.method, path, fault),
             Target::Reviews => match head.method {
                 Method::POST => {
                     let mut review = token_review(&self.cluster, body)?;
-                    fault.spoil(&mut review);
+                    fault.spoil(&mut review["status"]);
                     Ok(json_answer(StatusCode::CREATED, &review))
                 }
                 _ => Err(ApiError::method_not_allowed()),
@@ -128,13 +139,13 @@ impl Api {
                 namespace,
                 name,
             } if head.method == Method::PATCH => {
-                self.apply(head, (resource, namespace, name), body)
+                self.patch(head, (resource, namespace, name), body)
             }
             Target::Object {
                 resource,
                 namespace,
                 name,
-            } => self.object(&head.method, (resource, namespace, name), body),
+            } => self.object(&head.method, (resource, namespace, name), body, fault),
         }
     }
 
@@ -152,7 +163,7 @@ impl Api {
             .map_err(|_| ApiError::unauthorized())
     }
 
-    fn plain_path(&self, method: &Method, path: &str) -> Result<Answer, ApiError> {
+    fn plain_path(&self, method: &Method, path: &str, fault: &Fault) -> Result<Answer, ApiError> {
         if method != Method::GET {
             return Err(ApiError::method_not_allowed());
         }
@@ -162,14 +173,17 @@ impl Api {
             }
             "/version" => json_answer(StatusCode::OK, &version()),
             "/.well-known/openid-configuration" => {
-                cached(json_answer(StatusCode::OK, &self.discovery()))
+                let mut document = self.discovery();
+                fault.spoil(&mut document);
+                cached(json_answer(StatusCode::OK, &document))
             }
             "/openid/v1/jwks" => {
-                let jwks = self.cluster.jwks().to_string();
+                let mut jwks = self.cluster.keys().jwks();
+                fault.spoil(&mut jwks);
                 cached(text_answer(
                     StatusCode::OK,
                     "application/jwk-set+json",
-                    jwks,
+                    jwks.to_string(),
                 ))
             }
             _ => return Err(ApiError::not_served()),
@@ -187,16 +201,23 @@ impl Api {
         })
     }
 
-    /// Server-side apply, the only kind of patch.
-    fn apply(
+    /// A merge patch or server-side apply, the only kinds of patch.
+    fn patch(
         &self,
         head: &Parts,
         (resource, namespace, name): (Resource, &str, &str),
         body: &Value,
     ) -> Result<Answer, ApiError> {
         let kind = head.headers.get(header::CONTENT_TYPE);
-        if kind.is_none_or(|kind| kind != "application/apply-patch+yaml") || name.is_empty() {
-            return Err(ApiError::of_code(415));
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        match kind {
+            "application/apply-patch+yaml" if !name.is_empty() => {}
+            "application/merge-patch+json" if body.is_object() => {
+                let changes = body.clone();
+                let object = self.cluster.merge(resource, (namespace, name), changes)?;
+                return Ok(json_answer(StatusCode::OK, &object));
+            }
+            _ => return Err(ApiError::of_code(415)),
         }
         let query = head.uri.query().unwrap_or_default();
         if !query
@@ -227,16 +248,18 @@ impl Api {
         method: &Method,
         (resource, namespace, name): (Resource, &str, &str),
         body: &Value,
+        fault: &Fault,
     ) -> Result<Answer, ApiError> {
         match (method.as_str(), name) {
             ("POST", "") => Ok(json_answer(
                 StatusCode::CREATED,
                 &self.cluster.create(resource, namespace, body.clone())?,
             )),
-            ("GET", name) if !name.is_empty() => Ok(json_answer(
-                StatusCode::OK,
-                &self.cluster.get(resource, namespace, name)?,
-            )),
+            ("GET", name) if !name.is_empty() => {
+                let mut object = self.cluster.get(resource, namespace, name)?;
+                fault.spoil(&mut object);
+                Ok(json_answer(StatusCode::OK, &object))
+            }
             ("DELETE", name) if !name.is_empty() => {
                 let removed = self.cluster.delete(resource, namespace, name)?;
                 Ok(json_answer(

@@ -1,4 +1,4 @@
-//! The service-account signing key: JWS compact RS256, and its public half as a JWK.
+//! A service-account signing key: JWS compact RS256, and its public half as a JWK.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -39,6 +39,11 @@ impl SigningKey {
         Ok(Self { pair, id })
     }
 
+    /// As in a token's `kid`.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(crate) fn sign(&self, claims: &Value) -> Result<String, Unspecified> {
         let header = json!({ "alg": "RS256", "kid": self.id });
         let message = format!("{}.{}", encode_json(&header), encode_json(claims));
@@ -75,13 +80,13 @@ impl SigningKey {
         decode_json(claims).ok_or(SignatureFault::Malformed)
     }
 
-    pub(crate) fn jwks(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let public = self.pair.public_key();
-        json!({ "keys": [{
+        json!({
             "use": "sig", "kty": "RSA", "kid": self.id, "alg": "RS256",
             "n": BASE64URL.encode(public.modulus().big_endian_without_leading_zero()),
             "e": BASE64URL.encode(public.exponent().big_endian_without_leading_zero()),
-        }]})
+        })
     }
 }
 

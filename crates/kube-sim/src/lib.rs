@@ -15,6 +15,7 @@ mod cluster;
 mod error;
 mod fault;
 mod http;
+mod keyring;
 mod keys;
 mod objects;
 mod rbac;

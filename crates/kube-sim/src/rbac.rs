@@ -54,6 +54,9 @@ fn grants(objects: &Objects, role: &str, wants: &Attributes<'_>) -> bool {
                 && wants.group == "authentication.k8s.io"
                 && wants.resource == "tokenreviews"
         }
+        "system:service-account-issuer-discovery" => {
+            wants.resource.is_empty() && wants.verb == "get" && ISSUER_PATHS.contains(&wants.path)
+        }
         _ => false,
     }
 }

@@ -1,6 +1,6 @@
 //! What was received lately, for tests that assert what a caller sent.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use http::{HeaderMap, Method};
 use serde_json::Value;
@@ -21,16 +21,22 @@ pub struct Recorded {
 impl Recorded {
     /// Whether this asks for a TokenReview.
     pub fn is_review(&self) -> bool {
-        let path = self.path.split('?').next().unwrap_or_default();
-        self.method == Method::POST && path == crate::http::TOKEN_REVIEWS
+        self.method == Method::POST && self.bare_path() == crate::http::TOKEN_REVIEWS
+    }
+
+    /// The path without a query.
+    pub(crate) fn bare_path(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
     }
 }
 
-/// The last requests, oldest first, and how many of all were TokenReviews.
+/// The last requests, oldest first, and how many there were of all.
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) recent: VecDeque<Recorded>,
     pub(crate) reviews: u64,
+    /// By path, without its query.
+    pub(crate) requests: HashMap<String, u64>,
 }
 
 impl Log {
@@ -38,6 +44,10 @@ impl Log {
         if request.is_review() {
             self.reviews += 1;
         }
+        *self
+            .requests
+            .entry(request.bare_path().to_owned())
+            .or_default() += 1;
         if self.recent.len() == KEPT {
             self.recent.pop_front();
         }

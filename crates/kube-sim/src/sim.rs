@@ -91,6 +91,7 @@ impl KubeSim {
             host: url(address, options.extra_san_hosts.first()),
             cluster: Cluster::new(key, issuer, ca_pem, admin_token, options.clock),
             fault: Mutex::default(),
+            faults: Mutex::default(),
             log: Mutex::new(Log::default()),
             stopped: stopped.clone(),
         });
@@ -142,6 +143,46 @@ impl KubeSim {
             json!({ "metadata": { "name": name } }),
         )
         .map(drop)
+    }
+
+    /// Changes a namespace's labels: null removes one.
+    pub fn label_namespace(&self, name: &str, labels: &Value) -> Result<(), ApiError> {
+        let changes = json!({ "metadata": { "labels": labels } });
+        self.api
+            .cluster
+            .merge(Resource::Namespaces, ("", name), changes)
+            .map(drop)
+    }
+
+    /// Makes a service-account key that is published and doesn't sign yet, and returns its `kid`. Takes some hundred
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// The key can't be made.
+    pub async fn add_signing_key(&self) -> Result<String, Error> {
+        let generated = tokio::task::spawn_blocking(SigningKey::generate).await;
+        let key = generated
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(Error::SigningKey)?;
+        let id = key.id().to_owned();
+        self.api.cluster.keys().add(key);
+        Ok(id)
+    }
+
+    /// The `kid` of the key that tokens are signed with.
+    pub fn signing_key(&self) -> String {
+        self.api.cluster.keys().signing().id().to_owned()
+    }
+
+    /// Signs new tokens with that key. Tokens of the others go on to be good. False where there is no such key.
+    pub fn sign_with(&self, kid: &str) -> bool {
+        self.api.cluster.keys().sign_with(kid)
+    }
+
+    /// Ends a key and all tokens that it signed, a reviewer's included. False where there is no such key.
+    pub fn retire_signing_key(&self, kid: &str) -> bool {
+        self.api.cluster.keys().retire(kid)
     }
 
     /// Creates a service account, and returns its UID.
@@ -234,6 +275,23 @@ impl KubeSim {
         self.legacy_token(namespace, name, &format!("{name}-token"))
     }
 
+    /// Lets a service account, of [`reviewer_token`](Self::reviewer_token) say, read namespaces and service accounts.
+    pub fn allow_reading_subjects(&self, namespace: &str, name: &str) -> Result<(), ApiError> {
+        let role = format!("read-subjects:{namespace}:{name}");
+        let rules = json!([{ "apiGroups": [""], "resources": ["namespaces", "serviceaccounts"], "verbs": ["get"] }]);
+        let object = json!({ "metadata": { "name": role }, "rules": rules });
+        existing(self.create(Resource::ClusterRoles, "", object).map(drop))?;
+        let binding = json!({
+            "metadata": { "name": role },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace }],
+        });
+        existing(
+            self.create(Resource::ClusterRoleBindings, "", binding)
+                .map(drop),
+        )
+    }
+
     /// The token without an expiry of a secret for a service account. Makes the secret where it doesn't exist.
     pub fn legacy_token(
         &self,
@@ -261,6 +319,22 @@ impl KubeSim {
             .fault
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// From now on, requests for this path, such as `/openid/v1/jwks`, are answered like this.
+    pub fn set_fault_at(&self, path: &str, fault: Fault) {
+        let mut faults = self
+            .api
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        faults.insert(path.to_owned(), fault);
+    }
+
+    /// How many requests for this path have been received, answered or not.
+    pub fn requests(&self, path: &str) -> u64 {
+        let log = self.api.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.requests.get(path).copied().unwrap_or_default()
     }
 
     /// How many TokenReviews have been received, answered or not.

@@ -197,7 +197,10 @@ impl Kubernetes {
     /// The namespace labels that its selectors name: those that a gateway must read, and the only
     /// ones that may stand in the facts. Empty: no namespace needs to be read.
     pub fn namespace_label_keys(&self) -> BTreeSet<&str> {
-        BTreeSet::new()
+        self.rules
+            .iter()
+            .flat_map(Rule::namespace_label_keys)
+            .collect()
     }
 
     /// The IDs of its keys.

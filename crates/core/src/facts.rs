@@ -51,15 +51,29 @@ pub struct Facts {
     /// How the token was verified. Gateways that say nothing know reviews only.
     #[serde(default)]
     pub mode: VerificationMode,
-    /// Of the namespace's labels, those that [`Kubernetes::namespace_label_keys`] names and the
-    /// namespace has. `None`: they weren't read, so that every selector denies.
+    /// The namespace's labels that [`Kubernetes::namespace_label_keys`] names. `None`: none was
+    /// read, so that whatever asks for one denies.
     ///
     /// Whoever may edit the namespace may set them: a kind of fact of its own, never an identity.
     ///
     /// [`Kubernetes::namespace_label_keys`]: crate::auth_method::Kubernetes::namespace_label_keys
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace_labels: Option<BTreeMap<String, String>>,
+    pub namespace_labels: Option<NamespaceLabels>,
 }
+
+/// Labels of a namespace that were read, those that it doesn't have included.
+///
+/// A gateway reads what its copy of the method names, and the rules of the control plane may be
+/// newer: a label that wasn't read must not look like one that isn't there, which `NotIn` and
+/// `DoesNotExist` take for a match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NamespaceLabels(BTreeMap<String, Option<String>>);
+
+/// A label that was asked for and not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the namespace's label wasn't read")]
+pub struct LabelNotRead;
 
 /// How a gateway verifies a presented token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -113,6 +127,49 @@ impl FromStr for VerificationMode {
             .copied()
             .find(|mode| mode.as_str() == text)
             .ok_or_else(|| UnknownMode(text.chars().take(64).collect()))
+    }
+}
+
+// === impl NamespaceLabels ===
+
+impl NamespaceLabels {
+    /// What was read of a namespace that has the labels `all`, when `keys` were asked for.
+    pub fn read<'k>(
+        keys: impl IntoIterator<Item = &'k str>,
+        all: &BTreeMap<String, String>,
+    ) -> Self {
+        let read = |key: &str| (key.to_owned(), all.get(key).cloned());
+        Self(keys.into_iter().map(read).collect())
+    }
+
+    /// A label's value; `None` when the namespace doesn't have it.
+    ///
+    /// # Errors
+    /// Nobody looked.
+    pub fn get(&self, key: &str) -> Result<Option<&str>, LabelNotRead> {
+        self.0.get(key).map(Option::as_deref).ok_or(LabelNotRead)
+    }
+
+    /// The labels that the namespace has, of those that were read.
+    pub fn present(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?)))
+    }
+}
+
+impl fmt::Display for NamespaceLabels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (key, value)) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            match value {
+                Some(value) => write!(f, "{key}={value}")?,
+                None => write!(f, "!{key}")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod assertion;
 pub mod audit;
 pub mod auth_method;
 pub mod ca_bundle;
+pub mod check;
 pub mod clock;
 pub mod facts;
 #[cfg(test)]
@@ -30,3 +31,4 @@ pub mod resource_id;
 pub mod rule;
 pub mod seal;
 pub mod sealed_config;
+pub mod selector;

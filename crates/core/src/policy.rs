@@ -1,11 +1,16 @@
 //! The decision. It runs twice, with the same facts: at the gateway over what it knows, and at
 //! the control plane over the database.
+//!
+//! A check is a function that returns a finding, in one of the lists below: [`ADMISSION`],
+//! [`TOKEN`], or the bounds of a rule. [`admit`] and [`decide`] run the lists to the first that
+//! fails, [`explain`] to their ends, so that an explanation can't say anything else.
 
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::auth_method::{Audiences, AuthMethod, Kubernetes};
+use crate::check::{Check, Finding, Shown, Step};
 use crate::facts::Facts;
 use crate::ip;
 use crate::reason::DenyReason;
@@ -37,6 +42,54 @@ pub struct Denial {
     pub rule: Option<usize>,
 }
 
+/// Why a described or verified login is allowed or not: every check, and the decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// Every check of every step, in the order of the decision.
+    pub checks: Vec<Check>,
+    /// The decision.
+    pub verdict: Result<Allowed, Denial>,
+}
+
+/// What a login that is allowed gets. It is no [`Grant`]: nothing can be signed with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// The rule that holds, from 0.
+    pub rule: usize,
+    /// When a token would end.
+    pub expire_time: Timestamp,
+}
+
+/// A login before its token was verified.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    method: &'a AuthMethod,
+    client_ip: Option<IpAddr>,
+    now: Timestamp,
+}
+
+/// A login whose token was verified.
+#[derive(Clone, Copy)]
+struct Presented<'a> {
+    kubernetes: &'a Kubernetes,
+    facts: &'a Facts,
+}
+
+/// A check; `None`: the method doesn't ask.
+type AdmissionCheck = for<'a> fn(Attempt<'a>) -> Option<Finding<'a>>;
+type TokenCheck = for<'a> fn(Presented<'a>) -> Option<Finding<'a>>;
+
+/// Whether the method takes logins at all, by the field that says so.
+const ADMISSION: &[(&str, AdmissionCheck)] = &[
+    ("type", kind),
+    ("disabled", disabled),
+    ("access_expire_time", access_expire_time),
+    ("bound_ips", bound_ips),
+];
+
+/// Whether the presented token is one that the method takes, by the field that says so.
+const TOKEN: &[(&str, TokenCheck)] = &[("allow_legacy_tokens", legacy), ("audiences", audiences)];
+
 /// Whether the method takes logins at all, now and from that address.
 ///
 /// # Errors
@@ -46,16 +99,15 @@ pub fn admit(
     client_ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<Admission<'_>, DenyReason> {
+    let attempt = Attempt {
+        method,
+        client_ip,
+        now,
+    };
+    for (_, finding) in attempt.findings() {
+        finding.outcome?;
+    }
     let kubernetes = method.kubernetes().ok_or(DenyReason::MethodUnknown)?;
-    if method.settings.disabled {
-        return Err(DenyReason::MethodDisabled);
-    }
-    if method.settings.access_expires.is_some_and(|end| end <= now) {
-        return Err(DenyReason::AccessExpired);
-    }
-    if !ip::allowed(&method.settings.bound_ips, client_ip) {
-        return Err(DenyReason::ClientIpNotBound);
-    }
     Ok(Admission { method, kubernetes })
 }
 
@@ -64,28 +116,160 @@ pub fn admit(
 /// # Errors
 /// The reason of the rule that came nearest.
 pub fn decide(admission: Admission<'_>, facts: Facts, now: Timestamp) -> Result<Grant, Denial> {
-    let Admission { method, kubernetes } = admission;
-    if facts.legacy {
-        return Err(Denial::from(DenyReason::TokenWithoutExpiry));
-    }
-    if !audience_accepted(&kubernetes.audiences, &facts) {
-        return Err(Denial::from(DenyReason::AudienceNotConfirmed));
-    }
-    let rule = first_that_holds(kubernetes, &facts)?;
+    let Allowed { rule, expire_time } = judge(admission, &facts, now)?;
     Ok(Grant {
-        access_id: method.access_id.clone(),
+        access_id: admission.method.access_id.clone(),
         facts,
         rule,
+        expire_time,
+    })
+}
+
+/// What [`admit`] and [`decide`] say about a login, and every check that they would make.
+///
+/// The facts may be verified ones or a description, since nothing can be issued on an explanation.
+/// The labels of a described namespace come from
+/// [`NamespaceLabels::read`](crate::facts::NamespaceLabels::read), over all keys that the method
+/// names.
+pub fn explain(method: &AuthMethod, facts: &Facts, now: Timestamp) -> Explanation {
+    let mut checks = explain_admission(method, facts.client_ip, now);
+    if let Some(kubernetes) = method.kubernetes() {
+        let presented = Presented { kubernetes, facts };
+        let token = presented.findings();
+        checks.extend(token.map(|(bound, found)| Check::new(Step::Token, None, bound, &found)));
+        for (index, rule) in kubernetes.rules.iter().enumerate() {
+            let bounds = rule.findings(facts);
+            checks.extend(
+                bounds.map(|(bound, found)| Check::new(Step::Rule, Some(index), bound, &found)),
+            );
+        }
+    }
+    let verdict = admit(method, facts.client_ip, now)
+        .map_err(Denial::from)
+        .and_then(|admission| judge(admission, facts, now));
+    Explanation { checks, verdict }
+}
+
+/// Every check of [`admit`], for a login of which nothing was verified.
+pub fn explain_admission(
+    method: &AuthMethod,
+    client_ip: Option<IpAddr>,
+    now: Timestamp,
+) -> Vec<Check> {
+    let attempt = Attempt {
+        method,
+        client_ip,
+        now,
+    };
+    let findings = attempt.findings();
+    findings
+        .map(|(bound, found)| Check::new(Step::Admit, None, bound, &found))
+        .collect()
+}
+
+fn judge(admission: Admission<'_>, facts: &Facts, now: Timestamp) -> Result<Allowed, Denial> {
+    let Admission { method, kubernetes } = admission;
+    for (_, finding) in (Presented { kubernetes, facts }).findings() {
+        finding.outcome?;
+    }
+    Ok(Allowed {
+        rule: first_that_holds(kubernetes, facts)?,
         expire_time: expire_time(method, now),
     })
 }
 
-fn audience_accepted(audiences: &Audiences, facts: &Facts) -> bool {
-    match audiences {
-        Audiences::ApiServer => facts.for_api_server,
-        Audiences::Listed(listed) => facts.aud.iter().any(|aud| listed.contains(aud)),
-        Audiences::Any => true,
+impl<'a> Attempt<'a> {
+    fn findings(self) -> impl Iterator<Item = (&'static str, Finding<'a>)> {
+        let asked = ADMISSION.iter();
+        asked.filter_map(move |(bound, check)| Some((*bound, check(self)?)))
     }
+}
+
+impl<'a> Presented<'a> {
+    fn findings(self) -> impl Iterator<Item = (&'static str, Finding<'a>)> {
+        let asked = TOKEN.iter();
+        asked.filter_map(move |(bound, check)| Some((*bound, check(self)?)))
+    }
+}
+
+fn kind(attempt: Attempt<'_>) -> Option<Finding<'_>> {
+    let kubernetes = attempt.method.kubernetes().is_some();
+    let got = if kubernetes {
+        "kubernetes"
+    } else {
+        "access_key"
+    };
+    Some(Finding::new(
+        Shown::Text("kubernetes"),
+        Shown::Text(got),
+        kubernetes,
+        DenyReason::MethodUnknown,
+    ))
+}
+
+fn disabled(attempt: Attempt<'_>) -> Option<Finding<'_>> {
+    let disabled = attempt.method.settings.disabled;
+    Some(Finding::new(
+        Shown::Text("false"),
+        Shown::Text(if disabled { "true" } else { "false" }),
+        !disabled,
+        DenyReason::MethodDisabled,
+    ))
+}
+
+fn access_expire_time(attempt: Attempt<'_>) -> Option<Finding<'_>> {
+    let end = attempt.method.settings.access_expires?;
+    Some(Finding::new(
+        Shown::Time(end),
+        Shown::Time(attempt.now),
+        attempt.now < end,
+        DenyReason::AccessExpired,
+    ))
+}
+
+fn bound_ips(attempt: Attempt<'_>) -> Option<Finding<'_>> {
+    let blocks = &attempt.method.settings.bound_ips;
+    (!blocks.is_empty()).then(|| {
+        Finding::new(
+            Shown::Blocks(blocks),
+            Shown::Address(attempt.client_ip),
+            ip::allowed(blocks, attempt.client_ip),
+            DenyReason::ClientIpNotBound,
+        )
+    })
+}
+
+fn legacy(presented: Presented<'_>) -> Option<Finding<'_>> {
+    let legacy = presented.facts.legacy;
+    Some(Finding::new(
+        Shown::Text("a token with an expiry"),
+        Shown::Text(if legacy { "none" } else { "an expiry" }),
+        !legacy,
+        DenyReason::TokenWithoutExpiry,
+    ))
+}
+
+fn audiences(presented: Presented<'_>) -> Option<Finding<'_>> {
+    let facts = presented.facts;
+    let (wanted, holds) = match &presented.kubernetes.audiences {
+        Audiences::ApiServer => (Shown::Text("the API server's own"), facts.for_api_server),
+        Audiences::Listed(listed) => {
+            let confirmed = facts.aud.iter().any(|aud| listed.contains(aud));
+            (Shown::Texts(listed), confirmed)
+        }
+        Audiences::Any => return None,
+    };
+    let got = if facts.for_api_server {
+        Shown::Text("the API server's own")
+    } else {
+        Shown::Texts(&facts.aud)
+    };
+    Some(Finding::new(
+        wanted,
+        got,
+        holds,
+        DenyReason::AudienceNotConfirmed,
+    ))
 }
 
 fn first_that_holds(kubernetes: &Kubernetes, facts: &Facts) -> Result<usize, Denial> {

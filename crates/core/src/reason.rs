@@ -74,6 +74,18 @@ reasons! {
     PodNameNotBound = "POD_NAME_NOT_BOUND",
     /// No rule holds: a rule binds pods and the token isn't bound to one.
     PodMissing = "POD_MISSING",
+    /// No rule holds: the node's name is not bound.
+    NodeNameNotBound = "NODE_NAME_NOT_BOUND",
+    /// No rule holds: a rule binds nodes and it isn't known on which one the pod runs.
+    NodeMissing = "NODE_MISSING",
+    /// No rule holds: the namespace's labels aren't those that a rule selects.
+    NamespaceLabelsNotBound = "NAMESPACE_LABELS_NOT_BOUND",
+    /// No rule holds: a rule selects by labels of the namespace that weren't read.
+    NamespaceLabelsNotRead = "NAMESPACE_LABELS_NOT_READ",
+    /// No rule holds: a rule's condition is false.
+    ConditionNotMet = "CONDITION_NOT_MET",
+    /// No rule holds: a rule's condition asks for a fact that isn't there, or can't be evaluated.
+    ConditionFailed = "CONDITION_FAILED",
     /// The method has no rules.
     NoRules = "NO_RULES",
     /// The assertion isn't a well-formed JWS of its type.

@@ -1,9 +1,11 @@
 //! Rules: which workloads an auth method lets in.
 
-use crate::facts::Facts;
+use crate::check::{Finding, Shown};
+use crate::facts::{Facts, LabelNotRead};
 use crate::invalid::{Invalid, Violations};
 use crate::pattern::{NameKind, Pattern, PatternError};
 use crate::reason::DenyReason;
+use crate::selector::{Selector, SelectorSpec};
 
 /// The most entries that one bound list may have.
 const MAX_ENTRIES: usize = 500;
@@ -24,6 +26,12 @@ pub struct RuleSpec {
     /// `namespace/service-account` pairs of patterns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaced_service_accounts: Vec<String>,
+    /// Patterns of nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// What the namespace's labels must be like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<SelectorSpec>,
     /// Says on purpose that the rule holds in every namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub any_namespace: bool,
@@ -40,7 +48,22 @@ pub struct Rule {
     service_accounts: Vec<Pattern>,
     pods: Vec<Pattern>,
     pairs: Vec<(Pattern, Pattern)>,
+    nodes: Vec<Pattern>,
+    selector: Option<Selector>,
 }
+
+/// A bound of a rule; `None`: the rule doesn't have it.
+type Bound = for<'a> fn(&'a Rule, &'a Facts) -> Option<Finding<'a>>;
+
+/// All bounds, by the field that states them; everything that a rule has must hold.
+const BOUNDS: &[(&str, Bound)] = &[
+    ("namespaces", Rule::namespace),
+    ("service_accounts", Rule::service_account),
+    ("namespaced_service_accounts", Rule::pair),
+    ("pods", Rule::pod),
+    ("nodes", Rule::node),
+    ("namespace_selector", Rule::namespace_labels),
+];
 
 /// A rule that doesn't hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +104,19 @@ impl Rule {
         );
         let pods = patterns(&mut faults, "pods", &spec.pods, NameKind::Subdomain);
         let pairs = pairs(&mut faults, &spec.namespaced_service_accounts);
+        let nodes = patterns(&mut faults, "nodes", &spec.nodes, NameKind::Subdomain);
+        let selector = spec.namespace_selector.clone().and_then(|selector| {
+            let parsed = Selector::parse(selector);
+            faults.absorb(parsed.map_err(|e| e.within("namespace_selector")))
+        });
         let rule = Self {
             spec,
             namespaces,
             service_accounts,
             pods,
             pairs,
+            nodes,
+            selector,
         };
         // A list that didn't parse would look like one that isn't there.
         faults.finish()?;
@@ -103,14 +133,17 @@ impl Rule {
         let mut faults = Violations::default();
         let spec = &self.spec;
         let namespace_restricted = restricts(&self.namespaces)
+            || self.selector.as_ref().is_some_and(Selector::restricts)
             || (!self.pairs.is_empty() && self.pairs.iter().all(|(ns, _)| !ns.is_only_wildcards()));
         let else_restricted = restricts(&self.service_accounts)
             || restricts(&self.pods)
+            || restricts(&self.nodes)
             || (!self.pairs.is_empty() && self.pairs.iter().all(|(_, sa)| !sa.is_only_wildcards()));
         if !namespace_restricted && !spec.any_namespace {
             faults.add(
                 "namespaces",
-                "the rule restricts no namespace: name some, or say any_namespace (--any-namespace)",
+                "the rule restricts no namespace: name some, or say any_namespace (--any-namespace); \
+                 a selector of nothing but NotIn and DoesNotExist matches namespaces that nobody labelled",
             );
         }
         if namespace_restricted && spec.any_namespace {
@@ -137,62 +170,93 @@ impl Rule {
         faults.finish()
     }
 
+    /// The labels of the namespace that it asks about.
+    pub fn namespace_label_keys(&self) -> impl Iterator<Item = &str> {
+        self.selector.iter().flat_map(Selector::keys)
+    }
+
+    /// What each of its bounds finds, one after the other.
+    pub fn findings<'a>(
+        &'a self,
+        facts: &'a Facts,
+    ) -> impl Iterator<Item = (&'static str, Finding<'a>)> {
+        BOUNDS
+            .iter()
+            .filter_map(move |(name, bound)| Some((*name, bound(self, facts)?)))
+    }
+
     /// Whether the rule holds.
     ///
     /// # Errors
     /// The first bound that doesn't.
     pub fn check(&self, facts: &Facts) -> Result<(), Miss> {
-        let mut matched = 0;
-        for bound in [
-            Self::namespace,
-            Self::service_account,
-            Self::pair,
-            Self::pod,
-        ] {
-            match bound(self, facts) {
-                None => {}
-                Some(Ok(())) => matched += 1,
-                Some(Err(reason)) => return Err(Miss { reason, matched }),
-            }
+        for (matched, (_, finding)) in self.findings(facts).enumerate() {
+            finding.outcome.map_err(|reason| Miss { reason, matched })?;
         }
         Ok(())
     }
 
-    fn namespace(&self, facts: &Facts) -> Option<Result<(), DenyReason>> {
+    fn namespace<'a>(&'a self, facts: &'a Facts) -> Option<Finding<'a>> {
+        let name = Some(&facts.namespace);
+        let absent = DenyReason::NamespaceNotBound;
+        let reason = DenyReason::NamespaceNotBound;
         bound(
             &self.namespaces,
-            &facts.namespace,
-            DenyReason::NamespaceNotBound,
+            &self.spec.namespaces,
+            name,
+            absent,
+            reason,
         )
     }
 
-    fn service_account(&self, facts: &Facts) -> Option<Result<(), DenyReason>> {
-        bound(
-            &self.service_accounts,
-            &facts.service_account_name,
-            DenyReason::ServiceAccountNotBound,
-        )
+    fn service_account<'a>(&'a self, facts: &'a Facts) -> Option<Finding<'a>> {
+        let name = Some(&facts.service_account_name);
+        let reason = DenyReason::ServiceAccountNotBound;
+        let wanted = &self.spec.service_accounts;
+        bound(&self.service_accounts, wanted, name, reason, reason)
     }
 
-    fn pair(&self, facts: &Facts) -> Option<Result<(), DenyReason>> {
+    fn pair<'a>(&'a self, facts: &'a Facts) -> Option<Finding<'a>> {
         let holds = |(ns, sa): &(Pattern, Pattern)| {
             ns.matches(&facts.namespace) && sa.matches(&facts.service_account_name)
         };
         (!self.pairs.is_empty()).then(|| {
-            let any = self.pairs.iter().any(holds);
-            any.then_some(())
-                .ok_or(DenyReason::NamespacedServiceAccountNotBound)
+            Finding::new(
+                Shown::Texts(&self.spec.namespaced_service_accounts),
+                Shown::Pair(&facts.namespace, &facts.service_account_name),
+                self.pairs.iter().any(holds),
+                DenyReason::NamespacedServiceAccountNotBound,
+            )
         })
     }
 
-    fn pod(&self, facts: &Facts) -> Option<Result<(), DenyReason>> {
-        if self.pods.is_empty() {
-            return None;
-        }
-        match &facts.pod_name {
-            None => Some(Err(DenyReason::PodMissing)),
-            Some(pod) => bound(&self.pods, pod, DenyReason::PodNameNotBound),
-        }
+    fn pod<'a>(&'a self, facts: &'a Facts) -> Option<Finding<'a>> {
+        let name = facts.pod_name.as_ref();
+        let absent = DenyReason::PodMissing;
+        let reason = DenyReason::PodNameNotBound;
+        bound(&self.pods, &self.spec.pods, name, absent, reason)
+    }
+
+    fn node<'a>(&'a self, facts: &'a Facts) -> Option<Finding<'a>> {
+        let name = facts.node_name.as_ref();
+        let absent = DenyReason::NodeMissing;
+        let reason = DenyReason::NodeNameNotBound;
+        bound(&self.nodes, &self.spec.nodes, name, absent, reason)
+    }
+
+    fn namespace_labels<'a>(&'a self, facts: &'a Facts) -> Option<Finding<'a>> {
+        let selector = self.selector.as_ref()?;
+        let read = facts.namespace_labels.as_ref();
+        let matches = read.map(|labels| selector.matches(labels));
+        Some(Finding {
+            wanted: Shown::Value(selector),
+            got: read.map_or(Shown::Absent, |labels| Shown::Value(labels)),
+            outcome: match matches {
+                Some(Ok(true)) => Ok(()),
+                Some(Ok(false)) => Err(DenyReason::NamespaceLabelsNotBound),
+                Some(Err(LabelNotRead)) | None => Err(DenyReason::NamespaceLabelsNotRead),
+            },
+        })
     }
 }
 
@@ -201,10 +265,21 @@ fn restricts(list: &[Pattern]) -> bool {
     !list.is_empty() && list.iter().all(|p| !p.is_only_wildcards())
 }
 
-fn bound(list: &[Pattern], value: &str, reason: DenyReason) -> Option<Result<(), DenyReason>> {
-    (!list.is_empty()).then(|| {
-        let any = list.iter().any(|pattern| pattern.matches(value));
-        any.then_some(()).ok_or(reason)
+fn bound<'a>(
+    patterns: &[Pattern],
+    wanted: &'a [String],
+    name: Option<&'a String>,
+    absent: DenyReason,
+    differs: DenyReason,
+) -> Option<Finding<'a>> {
+    (!patterns.is_empty()).then(|| Finding {
+        wanted: Shown::Texts(wanted),
+        got: Shown::name(name),
+        outcome: match name {
+            None => Err(absent),
+            Some(name) if patterns.iter().any(|pattern| pattern.matches(name)) => Ok(()),
+            Some(_) => Err(differs),
+        },
     })
 }
 

@@ -80,7 +80,7 @@ pub(crate) struct UpdateArgs {
     bounds: BoundFlags,
     #[command(flatten)]
     settings: SettingFlags,
-    /// Empty a field: description, access_expires, bound_ips, gw_bound_ips, audience, bound_namespaces, bound_pod_names, bound_sa_names, bound_namespaced_sa_names
+    /// Empty a field: description, access_expires, bound_ips, gw_bound_ips, audience, bound_namespaces, bound_pod_names, bound_sa_names, bound_namespaced_sa_names, bound_node_names, bound_namespace_selector
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     clear: Vec<String>,
 }
@@ -137,7 +137,7 @@ pub(crate) async fn create(
     let mut method = pb::AuthMethod::default();
     args.settings.apply(&mut method)?;
     let kubernetes = kubernetes_of(&mut method)?;
-    kubernetes.rules = vec![args.bounds.rule()];
+    kubernetes.rules = vec![args.bounds.rule()?];
     kubernetes.public_keys = vec![pb::PublicKey {
         public_key,
         ..pb::PublicKey::default()
@@ -318,6 +318,8 @@ impl UpdateArgs {
             "bound_pod_names" => !bounds.bound_pod_names.is_empty(),
             "bound_sa_names" => !bounds.bound_sa_names.is_empty(),
             "bound_namespaced_sa_names" => !bounds.bound_namespaced_sa_names.is_empty(),
+            "bound_node_names" => !bounds.bound_node_names.is_empty(),
+            "bound_namespace_selector" => bounds.bound_namespace_selector.is_some(),
             _ => false,
         };
         if given {
@@ -335,10 +337,7 @@ impl UpdateArgs {
         }
         let name = method.name.clone();
         match kubernetes_of(method)?.rules.as_mut_slice() {
-            [rule] => {
-                self.bounds.change(rule);
-                Ok(())
-            }
+            [rule] => self.bounds.change(rule),
             rules => Err(Failure::usage(format!(
                 "{name} has {} rules: bound flags can't say which one they mean",
                 rules.len()
@@ -374,6 +373,8 @@ fn clear(method: &mut pb::AuthMethod, field: &str) -> Result<(), Failure> {
                 "bound_pod_names" => rule.pods.clear(),
                 "bound_sa_names" => rule.service_accounts.clear(),
                 "bound_namespaced_sa_names" => rule.namespaced_service_accounts.clear(),
+                "bound_node_names" => rule.nodes.clear(),
+                "bound_namespace_selector" => rule.namespace_selector = None,
                 _ => return Err(unknown()),
             }
         }

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use postern_core::audit::{Component, Event, EventKind, Severity};
-use postern_core::facts::{Facts, SubClaims, VerificationMode};
+use postern_core::facts::{Facts, NamespaceLabels, SubClaims, VerificationMode};
 use postern_core::invalid::{Invalid, Violations};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::time;
 use crate::pb;
@@ -132,8 +132,8 @@ pub fn facts_to_pb(facts: &Facts) -> pb::Facts {
         namespace_labels: facts
             .namespace_labels
             .iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.clone()))
+            .flat_map(NamespaceLabels::present)
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
     }
 }
@@ -193,10 +193,15 @@ pub fn facts_from_pb(wire: &pb::Facts) -> Result<Facts, Invalid> {
         issue_time,
         expire_time,
         mode: mode.unwrap_or_default(),
-        // The wire can't tell none from not read; not read is what denies.
-        namespace_labels: (!wire.namespace_labels.is_empty())
-            .then(|| wire.namespace_labels.clone().into_iter().collect()),
+        namespace_labels: labels_from_pb(&wire.namespace_labels),
     })
+}
+
+/// The wire has the labels that were found. All others count as not read, which denies.
+fn labels_from_pb(wire: &HashMap<String, String>) -> Option<NamespaceLabels> {
+    let labels: BTreeMap<String, String> = wire.clone().into_iter().collect();
+    let keys = labels.keys().map(String::as_str);
+    (!wire.is_empty()).then(|| NamespaceLabels::read(keys, &labels))
 }
 
 /// Sub-claims on the wire.

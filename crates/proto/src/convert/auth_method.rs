@@ -7,11 +7,10 @@ use postern_core::auth_method::{
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::ip::IpBlock;
 use postern_core::key::{PublicKey, SigningAlgorithm};
-use postern_core::rule::{Rule, RuleSpec};
 use prost_types::FieldMask;
 
 use super::mask::{Mask, take};
-use super::time;
+use super::{rule, time};
 use crate::pb;
 
 /// What an update can name.
@@ -209,7 +208,7 @@ fn kubernetes(
     ));
     let mut rules = Vec::with_capacity(wire.rules.len());
     for (i, rule) in wire.rules.iter().enumerate() {
-        let parsed = Rule::parse(rule_spec(rule)).map_err(|e| e.within(&format!("rules[{i}]")));
+        let parsed = rule::from_pb(rule).map_err(|e| e.within(&format!("rules[{i}]")));
         rules.extend(faults.absorb(parsed));
     }
     let mut public_keys = Vec::with_capacity(wire.public_keys.len());
@@ -265,17 +264,6 @@ fn dated(key: PublicKey, known: &[MethodKey], now: Timestamp) -> MethodKey {
     }
 }
 
-fn rule_spec(wire: &pb::Rule) -> RuleSpec {
-    RuleSpec {
-        namespaces: wire.namespaces.clone(),
-        service_accounts: wire.service_accounts.clone(),
-        pods: wire.pods.clone(),
-        namespaced_service_accounts: wire.namespaced_service_accounts.clone(),
-        any_namespace: wire.any_namespace,
-        allow_any: wire.allow_any,
-    }
-}
-
 /// The method without `meta`.
 pub fn to_pb(method: &AuthMethod) -> pb::AuthMethod {
     let settings = &method.settings;
@@ -303,20 +291,8 @@ fn kubernetes_to_pb(kubernetes: &Kubernetes) -> pb::KubernetesAuthMethod {
     pb::KubernetesAuthMethod {
         audiences: kubernetes.audiences.listed().to_vec(),
         allow_any_audience: Some(kubernetes.audiences == Audiences::Any),
-        rules: kubernetes.rules.iter().map(rule_to_pb).collect(),
+        rules: kubernetes.rules.iter().map(rule::to_pb).collect(),
         public_keys: kubernetes.public_keys.iter().map(key_to_pb).collect(),
-    }
-}
-
-fn rule_to_pb(rule: &Rule) -> pb::Rule {
-    let spec = rule.spec();
-    pb::Rule {
-        namespaces: spec.namespaces.clone(),
-        service_accounts: spec.service_accounts.clone(),
-        pods: spec.pods.clone(),
-        namespaced_service_accounts: spec.namespaced_service_accounts.clone(),
-        any_namespace: spec.any_namespace,
-        allow_any: spec.allow_any,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod auth_method;
 pub mod k8s_auth_config;
+pub mod rule;
 pub mod sealed_config;
 pub mod time;
 

@@ -2,9 +2,11 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use postern_proto::pb;
+use postern_core::selector::SelectorSpec;
+use postern_proto::{convert, pb};
 
 use crate::failure::Failure;
+use crate::flags::present;
 use crate::values::{self, Unit};
 
 /// Who may log in.
@@ -22,6 +24,12 @@ pub(crate) struct BoundFlags {
     /// `namespace/service-account` pairs
     #[arg(long, value_name = "PAIR", value_delimiter = ',')]
     pub(super) bound_namespaced_sa_names: Vec<String>,
+    /// Nodes
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) bound_node_names: Vec<String>,
+    /// Labels that the namespace must have, as kubectl's -l takes them: `team in (a,b),!legacy,env=prod`
+    #[arg(long, value_name = "SELECTOR")]
+    pub(super) bound_namespace_selector: Option<String>,
     /// Say on purpose that every namespace is fine
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     any_namespace: Option<bool>,
@@ -60,15 +68,10 @@ pub(crate) struct SettingFlags {
 }
 
 impl BoundFlags {
-    pub(super) fn rule(&self) -> pb::Rule {
-        pb::Rule {
-            namespaces: self.bound_namespaces.clone(),
-            service_accounts: self.bound_sa_names.clone(),
-            pods: self.bound_pod_names.clone(),
-            namespaced_service_accounts: self.bound_namespaced_sa_names.clone(),
-            any_namespace: self.any_namespace.unwrap_or_default(),
-            allow_any: self.allow_any.unwrap_or_default(),
-        }
+    pub(super) fn rule(&self) -> Result<pb::Rule, Failure> {
+        let mut rule = pb::Rule::default();
+        self.change(&mut rule)?;
+        Ok(rule)
     }
 
     pub(super) fn given(&self) -> bool {
@@ -77,14 +80,16 @@ impl BoundFlags {
             &self.bound_sa_names,
             &self.bound_pod_names,
             &self.bound_namespaced_sa_names,
+            &self.bound_node_names,
         ];
         lists.iter().any(|list| !list.is_empty())
+            || self.bound_namespace_selector.is_some()
             || self.any_namespace.is_some()
             || self.allow_any.is_some()
     }
 
     /// Replaces the lists that were named, and leaves the others.
-    pub(super) fn change(&self, rule: &mut pb::Rule) {
+    pub(super) fn change(&self, rule: &mut pb::Rule) -> Result<(), Failure> {
         let lists = [
             (&self.bound_namespaces, &mut rule.namespaces),
             (&self.bound_sa_names, &mut rule.service_accounts),
@@ -93,15 +98,27 @@ impl BoundFlags {
                 &self.bound_namespaced_sa_names,
                 &mut rule.namespaced_service_accounts,
             ),
+            (&self.bound_node_names, &mut rule.nodes),
         ];
         for (given, list) in lists {
             if !given.is_empty() {
                 list.clone_from(given);
             }
         }
+        if let Some(text) = &self.bound_namespace_selector {
+            rule.namespace_selector = Some(selector("--bound-namespace-selector", text)?);
+        }
         rule.any_namespace = self.any_namespace.unwrap_or(rule.any_namespace);
         rule.allow_any = self.allow_any.unwrap_or(rule.allow_any);
+        Ok(())
     }
+}
+
+fn selector(flag: &str, text: &str) -> Result<pb::LabelSelector, Failure> {
+    let text = present(flag, text)?;
+    let spec = SelectorSpec::parse_text(&text)
+        .map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
+    Ok(convert::rule::selector_to_pb(&spec))
 }
 
 impl SettingFlags {

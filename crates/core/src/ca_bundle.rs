@@ -1,5 +1,6 @@
 //! CA bundles: the certificates that an API server's certificate is checked against.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -50,6 +51,17 @@ impl CaBundle {
             bundle.push_str(&pem::encode(&block.label, &block.der));
         }
         Ok((Self { pem: bundle }, warnings))
+    }
+
+    /// SHA-256 of each certificate's public key (its SubjectPublicKeyInfo), in their order.
+    pub fn key_hashes(&self) -> Vec<[u8; 32]> {
+        let blocks = pem::blocks(&self.pem).unwrap_or_default();
+        let hash = |block: &Block| {
+            let (_, certificate) = X509Certificate::from_der(&block.der).ok()?;
+            let hash = digest(&SHA256, certificate.public_key().raw);
+            hash.as_ref().try_into().ok()
+        };
+        blocks.iter().filter_map(hash).collect()
     }
 
     /// Its certificates, in their order, as PEM with `\n` line ends and nothing between them.

@@ -4,23 +4,34 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use uuid::Uuid;
 
 use crate::access_id::AccessId;
-use crate::ca_bundle::CaBundle;
+use crate::facts::VerificationMode;
 use crate::invalid::{Invalid, Violations};
 use crate::key::SigningKey;
 use crate::resource_id::ConfigName;
 
+mod access;
+mod client_certificate;
+mod credential;
+mod timeouts;
+
+pub use self::access::{
+    ClusterAccess, Endpoint, PinnedCluster, PinnedClusterError, RancherClusterId,
+    RancherClusterIdError, Reviewer, ReviewerView, TlsServerName, TlsServerNameError,
+};
+pub use self::client_certificate::{
+    CertificateChain, CertificateChainError, ClientCertificate, ClientKey, ClientKeyError, NotAPair,
+};
+pub use self::credential::{RancherApiKey, ReviewerToken, ReviewerTokenError};
+pub use self::timeouts::{
+    ConnectTooLong, DEFAULT_CONNECT_TIMEOUT, MAX_TIMEOUT, TimeoutError, Timeouts,
+};
+
 /// An assertion's life when a config doesn't say, and the longest that it can say.
 pub const MAX_TOKEN_EXP: Duration = Duration::from_secs(300);
-/// The longest reviewer token, in bytes.
-const MAX_BEARER: usize = 16 * 1024;
 
 /// All that a gateway acts on for one cluster; what a sealed box holds.
 pub struct K8sAuthConfig {
@@ -32,10 +43,14 @@ pub struct K8sAuthConfig {
     pub generation: i64,
     /// The auth method that it serves.
     pub access_id: AccessId,
-    /// The API server.
-    pub k8s_host: K8sHost,
-    /// Whom to trust for that server; `None`: the system's roots.
-    pub ca: Option<CaBundle>,
+    /// Where the API server is, and who reviews there.
+    pub access: ClusterAccess,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// How tokens are verified.
+    pub mode: VerificationMode,
+    /// JWK set of the cluster's token signers; empty: asked of the cluster. No part of `Review`.
+    pub jwks: String,
     /// Which issuers tokens may come from.
     pub issuers: Issuers,
     /// Every login is refused.
@@ -44,8 +59,6 @@ pub struct K8sAuthConfig {
     pub token_exp: TokenExp,
     /// Signs assertions.
     pub signing_key: SigningKey,
-    /// May create TokenReviews.
-    pub token_reviewer_jwt: ReviewerToken,
 }
 
 /// `https` URL of an API server, without user-info, query or fragment; a path prefix is kept.
@@ -97,24 +110,6 @@ pub enum TokenExpError {
     /// More than the maximum.
     #[error("is {0} s; the most is 300 s")]
     TooLong(i64),
-}
-
-/// A bearer token that may create TokenReviews.
-#[derive(Clone)]
-pub struct ReviewerToken(SecretString);
-
-/// Why a text can't be a bearer token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ReviewerTokenError {
-    /// Nothing was given.
-    #[error("is empty")]
-    Empty,
-    /// More than 16 KiB.
-    #[error("is longer than 16 KiB")]
-    TooLong,
-    /// Can't stand in an HTTP header.
-    #[error("has a character that no bearer token has (is it base64 of a file, or a file's name?)")]
-    Character,
 }
 
 /// The API servers that a gateway may talk to, from its own configuration file.
@@ -242,48 +237,6 @@ impl Default for TokenExp {
     }
 }
 
-// === impl ReviewerToken ===
-
-impl FromStr for ReviewerToken {
-    type Err = ReviewerTokenError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(ReviewerTokenError::Empty);
-        }
-        if text.len() > MAX_BEARER {
-            return Err(ReviewerTokenError::TooLong);
-        }
-        // RFC 6750's b64token.
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-        if !text.bytes().all(allowed) {
-            return Err(ReviewerTokenError::Character);
-        }
-        Ok(Self(SecretString::from(text)))
-    }
-}
-
-impl ReviewerToken {
-    /// The token, for the `authorization` header of its own API server and for sealing.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    /// When it says that it expires, if it is a JWT that says so. Nothing is decided by it: the
-    /// API server does that.
-    pub fn expire_time(&self) -> Option<Timestamp> {
-        #[derive(serde::Deserialize)]
-        struct Payload {
-            exp: i64,
-        }
-        let payload = self.expose().split('.').nth(1)?;
-        let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let payload: Payload = serde_json::from_slice(&payload).ok()?;
-        Timestamp::from_second(payload.exp).ok()
-    }
-}
-
 // === impl AllowedApiServers ===
 
 impl AllowedApiServers {
@@ -362,13 +315,5 @@ mod tests {
         assert!(!allowed.allows(&"https://a".parse().unwrap()));
         assert!(!AllowedApiServers::only(vec![]).allows(&"https://a".parse().unwrap()));
         assert!(AllowedApiServers::any().allows(&"https://a".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_bearer_that_cant_be_sent_is_refused() {
-        for text in ["", " ", "a b", "a\nb", "é", &"a".repeat(16 * 1024 + 1)] {
-            assert!(text.parse::<ReviewerToken>().is_err());
-        }
-        assert!("eyJ.a-b_c.d\n".parse::<ReviewerToken>().is_ok());
     }
 }

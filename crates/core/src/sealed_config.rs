@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::access_id::AccessId;
-use crate::k8s_auth_config::{Issuers, K8sHost, TokenExp};
+use crate::facts::VerificationMode;
+use crate::k8s_auth_config::{Issuers, K8sHost, ReviewerView, Timeouts, TlsServerName, TokenExp};
 use crate::resource_id::ConfigName;
 
 /// The clear copy: for listing and for the exchange's checks. No gateway acts on it.
@@ -18,10 +19,20 @@ pub struct ConfigView {
     pub generation: i64,
     /// The auth method that it serves.
     pub access_id: AccessId,
-    /// The API server.
-    pub k8s_host: K8sHost,
+    /// The API server; `None`: that of the gateway's own cluster.
+    pub k8s_host: Option<K8sHost>,
     /// PEM of the cluster's CA; empty: the system's roots.
     pub k8s_ca_cert: String,
+    /// The name that the server's certificate must have; `None`: the host's.
+    pub tls_server_name: Option<TlsServerName>,
+    /// Who reviews tokens.
+    pub reviewer: ReviewerView,
+    /// How long the API server may take.
+    pub timeouts: Timeouts,
+    /// How tokens are verified.
+    pub mode: VerificationMode,
+    /// JWK set of the cluster's token signers; empty: asked of the cluster.
+    pub jwks: String,
     /// Which issuers tokens may come from.
     pub issuers: Issuers,
     /// Every login is refused.

@@ -8,7 +8,10 @@ use postern_core::auth_method::{
     Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
 };
 use postern_core::ca_bundle::CaBundle;
-use postern_core::k8s_auth_config::{Issuers, K8sAuthConfig, TokenExp};
+use postern_core::facts::VerificationMode;
+use postern_core::k8s_auth_config::{
+    ClusterAccess, Endpoint, Issuers, K8sAuthConfig, Reviewer, Timeouts, TokenExp,
+};
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_core::rule::{Rule, RuleSpec};
 use secrecy::SecretString;
@@ -73,13 +76,21 @@ pub(crate) fn config(sim: &KubeSim) -> K8sAuthConfig {
         uid: Uuid::from_u128(2),
         generation: 1,
         access_id: "p-abcdefghijkl".parse().unwrap(),
-        k8s_host: sim.host().parse().unwrap(),
-        ca: Some(CaBundle::parse(sim.ca_pem(), Timestamp::now()).unwrap().0),
+        access: ClusterAccess::Direct {
+            at: Endpoint {
+                host: sim.host().parse().unwrap(),
+                ca: Some(CaBundle::parse(sim.ca_pem(), Timestamp::now()).unwrap().0),
+                tls_server_name: None,
+            },
+            reviewer: Reviewer::Token(reviewer.parse().unwrap()),
+        },
+        timeouts: Timeouts::default(),
+        mode: VerificationMode::Review,
+        jwks: String::new(),
         issuers: Issuers::parse(vec![sim.issuer().to_owned()], false).unwrap(),
         disabled: false,
         token_exp: TokenExp::default(),
         signing_key: signing_key(),
-        token_reviewer_jwt: reviewer.parse().unwrap(),
     }
 }
 

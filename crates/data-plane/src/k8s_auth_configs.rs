@@ -12,7 +12,7 @@ use postern_core::clock::Clock;
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::k8s_auth_config::{AllowedApiServers, K8sAuthConfig};
 use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
-use postern_proto::convert::k8s_auth_config::{self as convert, Accepted, Identity};
+use postern_proto::convert::k8s_auth_config::{self as convert, Accepted, Identity, OwnCluster};
 use postern_proto::pb;
 use postern_proto::pb::k8s_auth_config_service_server::K8sAuthConfigServiceServer;
 use postern_rpc::deadline::Deadline;
@@ -120,7 +120,13 @@ impl K8sAuthConfigs {
         let (no_fields, no_secrets) = Default::default();
         let wire = request.k8s_auth_config.as_ref().unwrap_or(&no_fields);
         let secrets = request.secrets.as_ref().unwrap_or(&no_secrets);
-        let accepted = faults.absorb(convert::created(identity, wire, secrets, self.clock.now()));
+        let accepted = faults.absorb(convert::created(
+            identity,
+            wire,
+            secrets,
+            &own_cluster(),
+            self.clock.now(),
+        ));
         if let Some(accepted) = &accepted {
             faults.absorb(self.allowed(&accepted.config));
         }
@@ -233,17 +239,22 @@ impl K8sAuthConfigs {
     }
 
     fn allowed(&self, config: &K8sAuthConfig) -> Result<(), Invalid> {
-        if self.api_servers.allows(&config.k8s_host) {
+        let api_server = config.access.api_server();
+        let Some(denied) = api_server.filter(|server| !self.api_servers.allows(server)) else {
             return Ok(());
-        }
+        };
         Err(Invalid::field(
             "k8s_auth_config.k8s_host",
             format!(
-                "{} isn't among the API servers that this gateway may talk to: add it to api_servers in the gateway's gateway.json and restart the gateway",
-                config.k8s_host
+                "{denied} isn't among the API servers that this gateway may talk to: add it to api_servers in the gateway's gateway.json and restart the gateway"
             ),
         ))
     }
+}
+
+/// Until the gateway knows its own cluster.
+fn own_cluster() -> OwnCluster {
+    Err("the gateway's own service account can't be used yet".to_owned())
 }
 
 #[cfg(test)]

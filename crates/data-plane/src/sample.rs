@@ -1,7 +1,9 @@
 //! Configs, rows and methods for this crate's tests.
 
 use jiff::Timestamp;
-use postern_core::k8s_auth_config::K8sAuthConfig;
+use postern_core::k8s_auth_config::{
+    ClusterAccess, Endpoint, K8sAuthConfig, Reviewer, ReviewerToken,
+};
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_core::seal::{Keyring, SealKeyId};
 use postern_proto::convert::k8s_auth_config::{self as convert, Identity};
@@ -52,8 +54,10 @@ pub(crate) fn config_at(host: &str, id: &str, uid: u128, generation: i64) -> K8s
     let secrets = pb::K8sAuthConfigSecrets {
         signing_key: Some(key.to_pkcs8_pem().expose_secret().to_owned()),
         token_reviewer_jwt: Some("aaa.bbb.ccc".to_owned()),
+        ..pb::K8sAuthConfigSecrets::default()
     };
-    let accepted = convert::created(identity, &wire, &secrets, noon());
+    let own = Err("nowhere".to_owned());
+    let accepted = convert::created(identity, &wire, &secrets, &own, noon());
     accepted.ok().unwrap().config
 }
 
@@ -88,5 +92,31 @@ pub(crate) fn method(id: &str, access_id: &str) -> pb::AuthMethod {
         }),
         r#type: Some(pb::auth_method::Type::Kubernetes(kubernetes)),
         ..pb::AuthMethod::default()
+    }
+}
+
+/// The reviewer's token of a config that has one.
+pub(crate) fn reviewer_token(config: &K8sAuthConfig) -> &ReviewerToken {
+    match &config.access {
+        ClusterAccess::Direct {
+            reviewer: Reviewer::Token(token),
+            ..
+        } => token,
+        _ => panic!("a reviewer's token"),
+    }
+}
+
+/// The config with another reviewer.
+pub(crate) fn set_reviewer(config: &mut K8sAuthConfig, other: Reviewer) {
+    match &mut config.access {
+        ClusterAccess::Direct { reviewer, .. } => *reviewer = other,
+        _ => panic!("an API server"),
+    }
+}
+
+pub(crate) fn endpoint(config: &mut K8sAuthConfig) -> &mut Endpoint {
+    match &mut config.access {
+        ClusterAccess::Direct { at, .. } | ClusterAccess::Rancher { at, .. } => at,
+        ClusterAccess::Own(_) => panic!("an API server"),
     }
 }

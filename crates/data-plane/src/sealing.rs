@@ -118,6 +118,11 @@ fn differences(inside: &ConfigView, row: &ConfigView) -> Vec<&'static str> {
         access_id,
         k8s_host,
         k8s_ca_cert,
+        tls_server_name,
+        reviewer,
+        timeouts,
+        mode,
+        jwks,
         issuers,
         disabled,
         token_exp,
@@ -132,6 +137,11 @@ fn differences(inside: &ConfigView, row: &ConfigView) -> Vec<&'static str> {
         ("access_id", *access_id == row.access_id),
         ("k8s_host", *k8s_host == row.k8s_host),
         ("k8s_ca_cert", *k8s_ca_cert == row.k8s_ca_cert),
+        ("tls_server_name", *tls_server_name == row.tls_server_name),
+        ("reviewer", *reviewer == row.reviewer),
+        ("timeouts", *timeouts == row.timeouts),
+        ("mode", *mode == row.mode),
+        ("jwks", *jwks == row.jwks),
         ("k8s_issuers", *issuers == row.issuers),
         ("disabled", *disabled == row.disabled),
         ("token_exp", *token_exp == row.token_exp),
@@ -152,6 +162,8 @@ impl Drop for Inside {
     fn drop(&mut self) {
         self.0.signing_key.zeroize();
         self.0.token_reviewer_jwt.zeroize();
+        self.0.k8s_client_key.zeroize();
+        self.0.rancher_api_key.zeroize();
     }
 }
 

@@ -52,12 +52,14 @@ redacted!(pb::AuthenticateRequest { access_id, k8s_auth_config, credential; });
 redacted!(pb::AuthenticateResponse { accessor, expire_time, expires_in, sub_claims; access_token });
 redacted!(pb::AuthenticateAccessKeyRequest { access_id, gateway; access_key });
 redacted!(pb::AuthenticateAccessKeyResponse { accessor, expire_time, expires_in; access_token });
-redacted!(pb::K8sAuthConfigSecrets { ; signing_key, token_reviewer_jwt });
+redacted!(pb::K8sAuthConfigSecrets { ; signing_key, token_reviewer_jwt, k8s_client_key, rancher_api_key });
 redacted!(pb::CreateGatewayResponse { gateway, deployment_id; access_key });
 redacted!(pb::ExchangeAssertionRequest { access_id, request_id; assertion });
 redacted!(sealed::K8sAuthConfig {
     name, uid, generation, access_id, k8s_host, k8s_ca_cert, k8s_issuers, disable_issuer_validation,
-    disabled, token_exp_seconds; signing_key, token_reviewer_jwt
+    disabled, token_exp_seconds, tls_server_name, reviewer, cluster_api_type, k8s_client_certificate,
+    rancher_cluster_id, pinned_cluster, mode, jwks, connect_timeout_millis, total_timeout_millis;
+    signing_key, token_reviewer_jwt, k8s_client_key, rancher_api_key
 });
 
 impl fmt::Debug for Credential {
@@ -153,6 +155,8 @@ mod tests {
         let request = pb::UpdateK8sAuthConfigRequest {
             secrets: Some(pb::K8sAuthConfigSecrets {
                 signing_key: Some(secret()),
+                k8s_client_key: Some(secret()),
+                rancher_api_key: Some(secret()),
                 token_reviewer_jwt: None,
             }),
             ..Default::default()

@@ -4,16 +4,17 @@
 use clap::{Args, Subcommand};
 use postern_proto::pb;
 use postern_proto::pb::k8s_auth_config_service_client::K8sAuthConfigServiceClient as Client;
-use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::flags::{Connection, OutputFlags, present};
 use crate::session::{Administrator, Session};
-use crate::values::{self, Unit};
 use crate::{output, paging};
 
+use self::flags::ConfigFlags;
 use super::auth_method::warn;
+
+mod flags;
 
 const MESSAGE: &str = "postern.v1.K8sAuthConfig";
 
@@ -30,54 +31,6 @@ pub(crate) enum ConfigCommand {
     Update(UpdateArgs),
     /// Delete a K8s auth config
     Delete(NameArgs),
-}
-
-/// What a config says about its cluster.
-#[derive(Debug, Args)]
-pub(crate) struct ConfigFlags {
-    /// The access ID of the auth method that it serves, p-…
-    #[arg(long, short = 'i', value_name = "ID")]
-    access_id: Option<String>,
-    /// The API server, https://…
-    #[arg(long, value_name = "URL")]
-    k8s_host: Option<String>,
-    /// The cluster's CA: PEM, or base64 of it [default: the system's roots]
-    #[arg(long, value_name = "PEM")]
-    k8s_ca_cert: Option<String>,
-    /// File of the cluster's CA
-    #[arg(long, value_name = "FILE")]
-    k8s_ca_cert_file: Option<String>,
-    /// Issuer that tokens may come from; repeat it for several
-    #[arg(long, value_name = "ISSUER", value_delimiter = ',')]
-    k8s_issuer: Vec<String>,
-    /// Say on purpose that any issuer is fine
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    disable_issuer_validation: Option<bool>,
-    /// Life of an assertion, in seconds or such as 5m [default and most: 300]
-    #[arg(long, value_name = "SECONDS")]
-    token_exp: Option<String>,
-    /// Refuse every login
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    disabled: Option<bool>,
-    #[command(flatten)]
-    secrets: SecretFlags,
-}
-
-/// What goes in and never comes out.
-#[derive(Debug, Args)]
-pub(crate) struct SecretFlags {
-    /// The auth method's private key: PEM, or base64 of it
-    #[arg(long, value_name = "KEY")]
-    signing_key: Option<String>,
-    /// File of the private key; `-` is standard input
-    #[arg(long, value_name = "FILE")]
-    signing_key_file: Option<String>,
-    /// Bearer token that may create TokenReviews
-    #[arg(long, value_name = "TOKEN")]
-    token_reviewer_jwt: Option<String>,
-    /// File of the reviewer's token; `-` is standard input
-    #[arg(long, value_name = "FILE")]
-    token_reviewer_jwt_file: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -99,7 +52,8 @@ pub(crate) struct UpdateArgs {
     name: String,
     #[command(flatten)]
     config: ConfigFlags,
-    /// Empty a field: k8s_ca_cert, k8s_issuers
+    /// Empty a field: k8s_ca_cert, k8s_issuers, tls_server_name, jwks, connect_timeout, total_timeout; pinned_cluster
+    /// pins the gateway's own cluster anew
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     clear: Vec<String>,
 }
@@ -129,58 +83,6 @@ pub(crate) async fn run(
         ConfigCommand::List(args) => list(args, connection, flags).await,
         ConfigCommand::Update(args) => update(args, connection, flags).await,
         ConfigCommand::Delete(args) => delete(args, connection, flags).await,
-    }
-}
-
-impl ConfigFlags {
-    /// Writes what was given over `config`, and leaves the rest.
-    fn apply(&self, config: &mut pb::K8sAuthConfig) -> Result<(), Failure> {
-        let given = |flag: &str, value: &Option<String>| {
-            value.as_deref().map(|v| present(flag, v)).transpose()
-        };
-        config.access_id = given("--access-id", &self.access_id)?.or(config.access_id.take());
-        config.k8s_host = given("--k8s-host", &self.k8s_host)?.or(config.k8s_host.take());
-        let ca = values::text(
-            "--k8s-ca-cert",
-            self.k8s_ca_cert.as_deref(),
-            self.k8s_ca_cert_file.as_deref(),
-        )?;
-        config.k8s_ca_cert = ca.or(config.k8s_ca_cert.take());
-        for issuer in &self.k8s_issuer {
-            present("--k8s-issuer", issuer)?;
-        }
-        if !self.k8s_issuer.is_empty() {
-            config.k8s_issuers.clone_from(&self.k8s_issuer);
-            config.disable_issuer_validation = None;
-        }
-        if let Some(disable) = self.disable_issuer_validation {
-            config.disable_issuer_validation = Some(disable);
-            if disable && self.k8s_issuer.is_empty() {
-                config.k8s_issuers.clear();
-            }
-        }
-        if let Some(text) = &self.token_exp {
-            config.token_exp = Some(values::duration("--token-exp", text, Unit::Seconds)?);
-        }
-        config.disabled = self.disabled.or(config.disabled);
-        Ok(())
-    }
-}
-
-impl SecretFlags {
-    fn read(&self) -> Result<pb::K8sAuthConfigSecrets, Failure> {
-        let secret = |flag, value: &Option<String>, file: &Option<String>| {
-            values::secret(flag, value.as_deref(), file.as_deref())
-                .map(|secret| secret.map(|s| s.expose_secret().to_owned()))
-        };
-        Ok(pb::K8sAuthConfigSecrets {
-            signing_key: secret("--signing-key", &self.signing_key, &self.signing_key_file)?,
-            token_reviewer_jwt: secret(
-                "--token-reviewer-jwt",
-                &self.token_reviewer_jwt,
-                &self.token_reviewer_jwt_file,
-            )?,
-        })
     }
 }
 
@@ -319,10 +221,18 @@ fn row(config: &pb::K8sAuthConfig) -> Vec<String> {
     vec![
         id.to_owned(),
         config.access_id().to_owned(),
-        config.k8s_host().to_owned(),
+        api_server(config),
         config.seal_key_id.clone(),
         usable,
     ]
+}
+
+fn api_server(config: &pb::K8sAuthConfig) -> String {
+    match (config.k8s_host(), config.rancher_cluster_id()) {
+        ("", _) => "the gateway's own".to_owned(),
+        (host, "") => host.to_owned(),
+        (host, cluster) => format!("{host} ({cluster})"),
+    }
 }
 
 pub(crate) async fn update(
@@ -334,27 +244,7 @@ pub(crate) async fn update(
     let administrator = Session::open(connection)?.gateway_administrator().await?;
     let mut config = read(&administrator, &args.name).await?;
     args.config.apply(&mut config)?;
-    for field in &args.clear {
-        let set = &args.config;
-        let given = match field.as_str() {
-            "k8s_ca_cert" => set.k8s_ca_cert.is_some() || set.k8s_ca_cert_file.is_some(),
-            "k8s_issuers" => !set.k8s_issuer.is_empty(),
-            _ => false,
-        };
-        if given {
-            let fault = format!("--clear {field} and the flag that sets it exclude each other");
-            return Err(Failure::usage(fault));
-        }
-        match field.as_str() {
-            "k8s_ca_cert" => config.k8s_ca_cert = None,
-            "k8s_issuers" => config.k8s_issuers.clear(),
-            _ => {
-                return Err(Failure::usage(format!(
-                    "--clear: `{field}` is no field that can be emptied"
-                )));
-            }
-        }
-    }
+    args.config.clear(&args.clear, &mut config)?;
     let request = pb::UpdateK8sAuthConfigRequest {
         k8s_auth_config: Some(config),
         secrets: Some(secrets),

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes};
+use postern_core::facts::VerificationMode;
 use postern_core::ip::IpBlock;
-use postern_core::k8s_auth_config::Issuers;
+use postern_core::k8s_auth_config::{Issuers, TlsServerName};
 use postern_core::rule::{Rule, RuleSpec};
 use postern_core::sealed_config::ConfigView;
 use serde::Serialize;
@@ -37,8 +38,20 @@ struct ConfigDocument<'c> {
     uid: uuid::Uuid,
     generation: i64,
     access_id: &'c str,
-    k8s_host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    k8s_host: Option<String>,
     k8s_ca_cert: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_server_name: Option<&'c str>,
+    reviewer: &'static str,
+    /// A client certificate, a pinned cluster, or a cluster's ID at Rancher.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reviewer_shown: String,
+    mode: VerificationMode,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    jwks: &'c str,
+    connect_timeout_millis: u128,
+    total_timeout_millis: u128,
     k8s_issuers: &'c [String],
     disable_issuer_validation: bool,
     disabled: bool,
@@ -82,12 +95,20 @@ fn kubernetes(kubernetes: &Kubernetes) -> KubernetesDocument<'_> {
 
 /// A K8s auth config's clear copy.
 pub(super) fn config(view: &ConfigView) -> Option<String> {
+    let (reviewer, reviewer_shown) = view.reviewer.to_parts();
     text(&ConfigDocument {
         uid: view.uid,
         generation: view.generation,
         access_id: view.access_id.as_str(),
-        k8s_host: view.k8s_host.to_string(),
+        k8s_host: view.k8s_host.as_ref().map(ToString::to_string),
         k8s_ca_cert: &view.k8s_ca_cert,
+        tls_server_name: view.tls_server_name.as_ref().map(TlsServerName::as_str),
+        reviewer,
+        reviewer_shown,
+        mode: view.mode,
+        jwks: &view.jwks,
+        connect_timeout_millis: view.timeouts.connect().as_millis(),
+        total_timeout_millis: view.timeouts.total().as_millis(),
         k8s_issuers: view.issuers.listed(),
         disable_issuer_validation: view.issuers == Issuers::NotValidated,
         disabled: view.disabled,

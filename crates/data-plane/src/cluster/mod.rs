@@ -9,11 +9,12 @@ use postern_core::k8s_auth_config::K8sAuthConfig;
 use postern_core::reason::DenyReason;
 use postern_rpc::deadline::Deadline;
 
+use self::connection::Connection;
 use self::review::Verdict;
-use self::reviewer::Reviewer;
 use crate::presented_token::PresentedToken;
 
 mod client;
+mod connection;
 mod fault;
 mod review;
 mod reviewer;
@@ -30,7 +31,7 @@ const MAX_AUDIENCES: usize = 8;
 /// made with an old CA, host or credential end with the old one.
 pub(crate) struct Cluster {
     config: K8sAuthConfig,
-    reviewer: Reviewer,
+    connection: Connection,
 }
 
 impl Cluster {
@@ -39,9 +40,8 @@ impl Cluster {
     /// # Errors
     /// The config can't be used at all.
     pub(crate) fn new(config: K8sAuthConfig) -> Result<Self, ClusterError> {
-        let client = client::build(config.ca.as_ref())?;
-        let reviewer = Reviewer::new(client, &config.k8s_host, config.token_reviewer_jwt.clone());
-        Ok(Self { config, reviewer })
+        let connection = Connection::of_config(&config)?.ok_or(ClusterError::OwnCluster)?;
+        Ok(Self { config, connection })
     }
 
     /// What it was made from.
@@ -62,7 +62,11 @@ impl Cluster {
         deadline: Deadline,
     ) -> Result<Result<Facts, DenyReason>, ReviewFault> {
         let asked = asked(token, audiences);
-        let reviewed = match self.reviewer.review(token.text(), asked, deadline).await? {
+        let reviewed = match self
+            .connection
+            .review(token.text(), asked, deadline)
+            .await?
+        {
             Verdict::Yes(reviewed) => reviewed,
             Verdict::No(reason) => return Ok(Err(reason)),
         };

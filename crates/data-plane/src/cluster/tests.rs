@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube_sim::{Fault, KubeSim, TokenOptions};
 use postern_core::ca_bundle::CaBundle;
+use postern_core::k8s_auth_config::{DEFAULT_CONNECT_TIMEOUT, Reviewer};
 use postern_rpc::error::Outage;
 use serde_json::json;
 use test_support::chaos::ChaosProxy;
@@ -10,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::fixtures::{self, parse, sim, strings};
+use crate::sample::{endpoint, reviewer_token, set_reviewer};
 
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(5))
@@ -288,7 +290,8 @@ async fn a_silent_server_costs_no_more_than_the_callers_deadline() {
 async fn a_server_that_cant_be_reached_is_told_from_one_that_isnt_trusted() {
     let (sim, other) = (sim().await, sim().await);
     let mut untrusted = fixtures::config(&sim);
-    untrusted.ca = Some(CaBundle::parse(other.ca_pem(), Timestamp::now()).unwrap().0);
+    endpoint(&mut untrusted).ca =
+        Some(CaBundle::parse(other.ca_pem(), Timestamp::now()).unwrap().0);
     let fault_of_untrusted = fault(&Cluster::new(untrusted).unwrap()).await;
     assert!(
         matches!(fault_of_untrusted, ReviewFault::Tls(_)),
@@ -297,7 +300,7 @@ async fn a_server_that_cant_be_reached_is_told_from_one_that_isnt_trusted() {
     assert_eq!(sim.reviews(), 0, "no token was sent");
 
     let mut systems = fixtures::config(&sim);
-    systems.ca = None;
+    endpoint(&mut systems).ca = None;
     match Cluster::new(systems) {
         Ok(cluster) => assert!(matches!(fault(&cluster).await, ReviewFault::Tls(_))),
         Err(error) => assert!(matches!(error, ClusterError::NoSystemRoots)),
@@ -309,7 +312,7 @@ async fn a_server_that_cant_be_reached_is_told_from_one_that_isnt_trusted() {
         .local_addr()
         .unwrap();
     let mut gone = fixtures::config(&sim);
-    gone.k8s_host = format!("https://{nobody}").parse().unwrap();
+    endpoint(&mut gone).host = format!("https://{nobody}").parse().unwrap();
     let fault_of_gone = fault(&Cluster::new(gone).unwrap()).await;
     assert!(
         matches!(fault_of_gone, ReviewFault::Connect(_)),
@@ -317,7 +320,7 @@ async fn a_server_that_cant_be_reached_is_told_from_one_that_isnt_trusted() {
     );
 
     let mut nowhere = fixtures::config(&sim);
-    nowhere.k8s_host = "https://no-such-host.invalid".parse().unwrap();
+    endpoint(&mut nowhere).host = "https://no-such-host.invalid".parse().unwrap();
     let fault_of_nowhere = fault(&Cluster::new(nowhere).unwrap()).await;
     assert!(
         matches!(fault_of_nowhere, ReviewFault::Dns(_)),
@@ -330,7 +333,7 @@ async fn a_connection_that_breaks_is_a_fault_and_the_next_one_works() {
     let sim = sim().await;
     let proxy = ChaosProxy::start(sim.address()).await;
     let mut config = fixtures::config(&sim);
-    config.k8s_host = format!("https://{}", proxy.address()).parse().unwrap();
+    endpoint(&mut config).host = format!("https://{}", proxy.address()).parse().unwrap();
     let cluster = Cluster::new(config).unwrap();
     let token = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     assert!(verify(&cluster, &token).await.is_ok());
@@ -350,7 +353,7 @@ async fn a_reviewer_without_rights_or_with_a_bad_token_is_no_verdict() {
     let powerless = sim
         .legacy_token("default", "powerless", "powerless-token")
         .unwrap();
-    config.token_reviewer_jwt = powerless.parse().unwrap();
+    set_reviewer(&mut config, Reviewer::Token(powerless.parse().unwrap()));
     let token = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     let answer = ask(
         &Cluster::new(config).unwrap(),
@@ -364,7 +367,10 @@ async fn a_reviewer_without_rights_or_with_a_bad_token_is_no_verdict() {
     );
 
     let mut config = fixtures::config(&sim);
-    config.token_reviewer_jwt = "eyJ.wrong.token".parse().unwrap();
+    set_reviewer(
+        &mut config,
+        Reviewer::Token("eyJ.wrong.token".parse().unwrap()),
+    );
     let answer = ask(
         &Cluster::new(config).unwrap(),
         &token,
@@ -381,7 +387,7 @@ async fn a_reviewer_without_rights_or_with_a_bad_token_is_no_verdict() {
 async fn a_request_carries_the_reviewers_token_and_nothing_it_neednt() {
     let sim = sim().await;
     let config = fixtures::config(&sim);
-    let bearer = format!("Bearer {}", config.token_reviewer_jwt.expose());
+    let bearer = format!("Bearer {}", reviewer_token(&config).expose());
     let cluster = Cluster::new(config).unwrap();
     let token = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     verify(&cluster, &token).await.unwrap();
@@ -411,7 +417,7 @@ async fn a_request_carries_the_reviewers_token_and_nothing_it_neednt() {
 async fn faults_tell_callers_neither_hosts_nor_tokens() {
     let sim = sim().await;
     let cluster = cluster(&sim);
-    let reviewer = cluster.config().token_reviewer_jwt.expose().to_owned();
+    let reviewer = reviewer_token(cluster.config()).expose().to_owned();
     for behaviour in [Fault::Status(500), Fault::Status(401), Fault::Html] {
         sim.set_fault(behaviour);
         let fault = fault(&cluster).await;
@@ -454,7 +460,7 @@ async fn a_review_takes_at_most_ten_seconds_however_long_the_caller_would_wait()
 async fn a_server_that_says_nothing_to_a_new_connection_is_given_up_after_three_seconds() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = fixtures::config(&sim().await);
-    config.k8s_host = format!("https://{}", silent.local_addr().unwrap())
+    endpoint(&mut config).host = format!("https://{}", silent.local_addr().unwrap())
         .parse()
         .unwrap();
     let cluster = Cluster::new(config).unwrap();
@@ -464,7 +470,7 @@ async fn a_server_that_says_nothing_to_a_new_connection_is_given_up_after_three_
     let review = cluster.verify(&token, &Audiences::ApiServer, None, patient);
     let (answer, _connection) = tokio::join!(review, async {
         let connection = silent.accept().await;
-        then_at(|| true, client::CONNECT_TIMEOUT).await;
+        then_at(|| true, DEFAULT_CONNECT_TIMEOUT).await;
         connection
     });
     assert!(matches!(answer, Err(ReviewFault::Connect(_))), "{answer:?}");

@@ -53,7 +53,7 @@ impl K8sAuthConfigService for K8sAuthConfigs {
     ) -> Result<Response<pb::UpdateK8sAuthConfigResponse>, Status> {
         let context = context(&request)?;
         Ok(Response::new(
-            self.update(context, request.into_inner()).await?,
+            Box::pin(self.update(context, request.into_inner())).await?,
         ))
     }
 

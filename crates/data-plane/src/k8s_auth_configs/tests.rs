@@ -1,10 +1,11 @@
+use postern_core::k8s_auth_config::Reviewer;
 use postern_core::seal::Keyring;
 use secrecy::ExposeSecret as _;
 
 use super::update::differs;
 use super::*;
 use crate::config::Credential;
-use crate::sample::{ACCESS_ID, HOST, config, key_line, noon};
+use crate::sample::{ACCESS_ID, HOST, config, key_line, noon, set_reviewer};
 
 /// Without a control plane: what is refused before it is asked.
 fn service(api_servers: AllowedApiServers) -> K8sAuthConfigs {
@@ -41,6 +42,7 @@ fn create() -> pb::CreateK8sAuthConfigRequest {
         secrets: Some(pb::K8sAuthConfigSecrets {
             signing_key: Some(key.expose_secret().to_owned()),
             token_reviewer_jwt: Some("aaa.bbb.ccc".to_owned()),
+            ..pb::K8sAuthConfigSecrets::default()
         }),
         validate_only: false,
     }
@@ -84,8 +86,8 @@ async fn everything_wrong_with_a_create_is_named_at_once() {
             "parent",
             "k8s_auth_config_id",
             "k8s_auth_config.k8s_host",
-            "secrets.signing_key",
             "secrets.token_reviewer_jwt",
+            "secrets.signing_key",
         ]
     );
 }
@@ -127,15 +129,15 @@ fn names_may_be_short_and_are_never_another_gateways() {
 #[test]
 fn nothing_but_a_change_is_a_change() {
     let (current, mut same) = (config("one", 1, 1), config("one", 1, 2));
-    same.ca.clone_from(&current.ca);
+    same.access.clone_from(&current.access);
     same.signing_key = current.signing_key.clone();
     assert!(!differs(&current, &same));
     same.disabled = true;
     assert!(differs(&current, &same));
     same.disabled = false;
-    same.token_reviewer_jwt = "ddd.eee.fff".parse().unwrap();
+    set_reviewer(&mut same, Reviewer::Token("ddd.eee.fff".parse().unwrap()));
     assert!(differs(&current, &same));
-    same.token_reviewer_jwt = current.token_reviewer_jwt.clone();
+    same.access.clone_from(&current.access);
     same.signing_key = config("x", 1, 1).signing_key;
     assert!(differs(&current, &same));
 }

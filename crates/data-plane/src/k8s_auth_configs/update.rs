@@ -7,7 +7,7 @@ use postern_proto::convert::k8s_auth_config::{self as convert, Accepted};
 use postern_proto::pb;
 use postern_rpc::error::{Blocker, Error, Failure, Precondition};
 
-use super::{Context, IN_USE, K8sAuthConfigs, names};
+use super::{Context, IN_USE, K8sAuthConfigs, names, own_cluster};
 use crate::sealing::Broken;
 use crate::snapshot::not_rolled_back;
 
@@ -127,7 +127,14 @@ impl K8sAuthConfigs {
         let patch = request.k8s_auth_config.as_ref().unwrap_or(&no_fields);
         let secrets = request.secrets.as_ref().unwrap_or(&no_secrets);
         let mask = request.update_mask.as_ref();
-        let accepted = convert::updated(current, patch, secrets, mask, self.clock.now())?;
+        let accepted = convert::updated(
+            current,
+            patch,
+            secrets,
+            mask,
+            &own_cluster(),
+            self.clock.now(),
+        )?;
         self.allowed(&accepted.config)?;
         Ok(accepted)
     }
@@ -158,8 +165,7 @@ fn etag_of(stored: &pb::SealedK8sAuthConfig) -> String {
 pub(super) fn differs(current: &K8sAuthConfig, after: &K8sAuthConfig) -> bool {
     let mut view = convert::view(after, String::new());
     view.generation = current.generation;
-    view != convert::view(current, String::new())
-        || after.token_reviewer_jwt.expose() != current.token_reviewer_jwt.expose()
+    view != convert::view(current, String::new()) || !after.access.same_credential(&current.access)
 }
 
 fn seal_broken(name: &ConfigName, broken: &Broken) -> Error {

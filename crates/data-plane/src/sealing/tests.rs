@@ -1,5 +1,7 @@
+use postern_proto::convert::time;
+
 use super::*;
-use crate::sample::{config, key_line, noon, sealer};
+use crate::sample::{config, key_line, noon, reviewer_token, sealer};
 
 fn view(row: &mut pb::SealedK8sAuthConfig) -> &mut pb::K8sAuthConfig {
     row.view.as_mut().unwrap()
@@ -15,8 +17,8 @@ fn what_was_sealed_opens_and_the_row_shows_no_secret() {
     let config = config("k8s-conf", 1, 1);
     let row = sealer.seal(&config).unwrap();
     let opened = sealer.open(&row, noon()).unwrap();
-    assert_eq!(opened.token_reviewer_jwt.expose(), "aaa.bbb.ccc");
-    assert_eq!(opened.k8s_host, config.k8s_host);
+    assert_eq!(reviewer_token(&opened).expose(), "aaa.bbb.ccc");
+    assert_eq!(opened.access.endpoint(), config.access.endpoint());
     let wire = row.encode_to_vec();
     let shown = |needle: &[u8]| wire.windows(needle.len()).any(|part| part == needle);
     assert!(shown(b"k8s-conf"));
@@ -39,7 +41,14 @@ fn a_row_that_names_another_host_is_not_used() {
 fn no_part_of_the_clear_copy_can_be_changed() {
     let sealer = sealer("default", &[&key_line("k1")]);
     let row = sealer.seal(&config("k8s-conf", 1, 1)).unwrap();
-    let edits: [fn(&mut pb::K8sAuthConfig); 7] = [
+    let edits: [fn(&mut pb::K8sAuthConfig); 14] = [
+        |view| view.tls_server_name = Some("thief".to_owned()),
+        |view| view.reviewer = Some(pb::ReviewerType::PresentedToken.into()),
+        |view| view.mode = Some(pb::VerificationMode::Offline.into()),
+        |view| view.jwks = Some("{}".to_owned()),
+        |view| view.connect_timeout = Some(time::from_millis(1)),
+        |view| view.total_timeout = Some(time::from_millis(9_999)),
+        |view| view.reviewer_credential_expire_time = Some(time::timestamp(noon())),
         |view| view.k8s_ca_cert = Some(String::new()),
         |view| view.k8s_issuers.push("https://thief".to_owned()),
         |view| view.disabled = Some(true),

@@ -264,8 +264,9 @@ impl Opener {
         let config = self.sealer.open(row, now)?;
         let seen = seen.get(&config.uid).copied();
         not_rolled_back(config.generation, seen)?;
-        if !self.api_servers.allows(&config.k8s_host) {
-            return Err(Fault::NotAllowed(config.k8s_host));
+        let api_server = config.access.api_server();
+        if let Some(denied) = api_server.filter(|server| !self.api_servers.allows(server)) {
+            return Err(Fault::NotAllowed(denied));
         }
         Cluster::new(config).map_err(Fault::Cluster)
     }

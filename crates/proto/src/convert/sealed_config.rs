@@ -1,14 +1,19 @@
 //! `SealedK8sAuthConfig`, as gateways write it and as the control plane keeps it.
 
 use postern_core::invalid::{Invalid, Violations};
-use postern_core::k8s_auth_config::{Issuers, TokenExp};
+use postern_core::k8s_auth_config::{
+    Issuers, K8sHost, K8sHostError, ReviewerView, Timeouts, TokenExp,
+};
 use postern_core::sealed_config::{ConfigView, SealedConfig};
 
-use super::time;
+use super::k8s_auth_config::Kind;
+use super::{audit, time};
 use crate::pb;
 
 /// The longest box, in bytes.
 const MAX_SEALED: usize = 256 * 1024;
+/// The longest JWK set, in bytes.
+const MAX_JWKS: usize = 64 * 1024;
 
 /// What a gateway asks to store.
 ///
@@ -51,12 +56,20 @@ pub fn view_from_pb(wire: &pb::K8sAuthConfig) -> Result<ConfigView, Invalid> {
         .unwrap_or_default();
     let uid = faults.check("meta.uid", uid.parse());
     let name = faults.check("name", wire.name.parse());
-    let access_id = wire.access_id.as_deref().unwrap_or_default();
-    let access_id = faults.check("access_id", access_id.parse());
-    let k8s_host = wire.k8s_host.as_deref().unwrap_or_default();
-    let k8s_host = faults.check("k8s_host", k8s_host.parse());
+    let access_id = faults.check("access_id", wire.access_id().parse());
+    let reviewer = faults.absorb(reviewer(wire));
+    let k8s_host = faults.absorb(k8s_host(wire));
+    let tls_server_name = match wire.tls_server_name() {
+        "" => None,
+        name => faults.check("tls_server_name", name.parse()),
+    };
     let issuers = faults.absorb(issuers(wire));
     let token_exp = faults.check("token_exp", token_exp(wire));
+    let timeouts = faults.absorb(timeouts(wire));
+    let mode = faults.check("mode", audit::mode_from_pb(wire.mode.unwrap_or_default()));
+    if wire.jwks().len() > MAX_JWKS {
+        faults.add("jwks", format!("is longer than {MAX_JWKS} bytes"));
+    }
     if wire.generation < 1 {
         faults.add("generation", "must be 1 or more");
     }
@@ -76,6 +89,9 @@ pub fn view_from_pb(wire: &pb::K8sAuthConfig) -> Result<ConfigView, Invalid> {
     else {
         return Err(faults.into_invalid());
     };
+    let (Some(reviewer), Some(timeouts), Some(mode)) = (reviewer, timeouts, mode) else {
+        return Err(faults.into_invalid());
+    };
     faults.finish()?;
     Ok(ConfigView {
         name,
@@ -83,7 +99,12 @@ pub fn view_from_pb(wire: &pb::K8sAuthConfig) -> Result<ConfigView, Invalid> {
         generation: wire.generation,
         access_id,
         k8s_host,
-        k8s_ca_cert: wire.k8s_ca_cert.clone().unwrap_or_default(),
+        k8s_ca_cert: wire.k8s_ca_cert().to_owned(),
+        tls_server_name,
+        reviewer,
+        timeouts,
+        mode,
+        jwks: wire.jwks().to_owned(),
         issuers,
         disabled: wire.disabled.unwrap_or_default(),
         token_exp,
@@ -91,6 +112,58 @@ pub fn view_from_pb(wire: &pb::K8sAuthConfig) -> Result<ConfigView, Invalid> {
         seal_key_id: wire.seal_key_id.clone(),
         reviewer_credential_expire_time: expires,
     })
+}
+
+/// `None` is the gateway's own cluster, and only that names none.
+fn k8s_host(wire: &pb::K8sAuthConfig) -> Result<Option<K8sHost>, Invalid> {
+    if Kind::of(wire).is_ok_and(|kind| kind == Kind::GatewayServiceAccount)
+        && wire.k8s_host().is_empty()
+    {
+        return Ok(None);
+    }
+    let host = wire.k8s_host().parse();
+    host.map(Some)
+        .map_err(|fault: K8sHostError| Invalid::field("k8s_host", fault.to_string()))
+}
+
+fn reviewer(wire: &pb::K8sAuthConfig) -> Result<ReviewerView, Invalid> {
+    let mut faults = Violations::default();
+    let view = match Kind::of(wire)? {
+        Kind::Token => Some(ReviewerView::Token),
+        Kind::PresentedToken => Some(ReviewerView::PresentedToken),
+        Kind::Certificate => match wire.k8s_client_certificate() {
+            "" => {
+                faults.add("k8s_client_certificate", "is empty");
+                None
+            }
+            pem => Some(ReviewerView::Certificate(pem.to_owned())),
+        },
+        Kind::GatewayServiceAccount => faults
+            .check("pinned_cluster", wire.pinned_cluster.parse())
+            .map(ReviewerView::GatewayServiceAccount),
+        Kind::Rancher => faults
+            .check("rancher_cluster_id", wire.rancher_cluster_id().parse())
+            .map(ReviewerView::RancherApiKey),
+    };
+    view.ok_or_else(|| faults.into_invalid())
+}
+
+pub(super) fn timeouts(wire: &pb::K8sAuthConfig) -> Result<Timeouts, Invalid> {
+    let mut faults = Violations::default();
+    let mut parsed = [None, None];
+    for (parsed, (field, wire)) in parsed.iter_mut().zip([
+        ("connect_timeout", wire.connect_timeout),
+        ("total_timeout", wire.total_timeout),
+    ]) {
+        let wire = wire.unwrap_or_default();
+        *parsed = faults
+            .check(field, Timeouts::parse(wire.seconds, wire.nanos))
+            .flatten();
+    }
+    let [connect, total] = parsed;
+    faults.finish()?;
+    Timeouts::new(connect, total)
+        .map_err(|fault| Invalid::field("connect_timeout", fault.to_string()))
 }
 
 pub(super) fn issuers(wire: &pb::K8sAuthConfig) -> Result<Issuers, Invalid> {
@@ -109,25 +182,60 @@ pub(super) fn token_exp(
 
 /// The clear copy, with `meta.uid` alone of its `meta`.
 pub fn view_to_pb(view: &ConfigView) -> pb::K8sAuthConfig {
-    pb::K8sAuthConfig {
+    let host = view.k8s_host.as_ref();
+    let name = view.tls_server_name.as_ref();
+    let mut shown = pb::K8sAuthConfig {
         name: view.name.to_string(),
         meta: Some(pb::ResourceMeta {
             uid: view.uid.to_string(),
             ..pb::ResourceMeta::default()
         }),
         access_id: Some(view.access_id.to_string()),
-        k8s_host: Some(view.k8s_host.to_string()),
-        k8s_ca_cert: Some(view.k8s_ca_cert.clone()),
+        k8s_host: host.map(ToString::to_string),
+        k8s_ca_cert: host.map(|_| view.k8s_ca_cert.clone()),
         k8s_issuers: view.issuers.listed().to_vec(),
         disable_issuer_validation: Some(view.issuers == Issuers::NotValidated),
         disabled: Some(view.disabled),
         token_exp: Some(time::from_std(view.token_exp.get())),
+        tls_server_name: name.map(|name| name.as_str().to_owned()),
+        cluster_api_type: Some(pb::ClusterApiType::NativeK8s.into()),
+        mode: Some(audit::mode_to_pb(view.mode).into()),
+        jwks: (!view.jwks.is_empty()).then(|| view.jwks.clone()),
+        connect_timeout: Some(time::from_std(view.timeouts.connect())),
+        total_timeout: Some(time::from_std(view.timeouts.total())),
         signing_key_set: true,
-        token_reviewer_jwt_set: true,
         signing_key_id: view.signing_key_id.clone(),
         seal_key_id: view.seal_key_id.clone(),
         generation: view.generation,
         reviewer_credential_expire_time: view.reviewer_credential_expire_time.map(time::timestamp),
-        conditions: vec![],
-    }
+        ..pb::K8sAuthConfig::default()
+    };
+    reviewer_to_pb(&view.reviewer, &mut shown);
+    shown
+}
+
+fn reviewer_to_pb(reviewer: &ReviewerView, shown: &mut pb::K8sAuthConfig) {
+    let kind = match reviewer {
+        ReviewerView::Token => {
+            shown.token_reviewer_jwt_set = true;
+            pb::ReviewerType::Token
+        }
+        ReviewerView::Certificate(pem) => {
+            shown.k8s_client_certificate = Some(pem.clone());
+            shown.k8s_client_key_set = true;
+            pb::ReviewerType::Certificate
+        }
+        ReviewerView::GatewayServiceAccount(cluster) => {
+            shown.pinned_cluster = cluster.to_string();
+            pb::ReviewerType::GatewayServiceAccount
+        }
+        ReviewerView::PresentedToken => pb::ReviewerType::PresentedToken,
+        ReviewerView::RancherApiKey(cluster) => {
+            shown.cluster_api_type = Some(pb::ClusterApiType::Rancher.into());
+            shown.rancher_cluster_id = Some(cluster.to_string());
+            shown.rancher_api_key_set = true;
+            return;
+        }
+    };
+    shown.reviewer = Some(kind.into());
 }

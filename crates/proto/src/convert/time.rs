@@ -38,3 +38,8 @@ pub fn from_std(std: std::time::Duration) -> prost_types::Duration {
         nanos: std.subsec_nanos().cast_signed(),
     }
 }
+
+/// A duration as protobuf has it.
+pub fn from_millis(millis: i64) -> prost_types::Duration {
+    duration(SignedDuration::from_millis(millis))
+}

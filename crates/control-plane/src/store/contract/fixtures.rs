@@ -1,5 +1,7 @@
 //! Methods, gateways, configs and assertions.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::{AccessToken, Accessor};
@@ -8,7 +10,7 @@ use postern_core::auth_method::{
     Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
 };
 use postern_core::facts::{Facts, VerificationMode};
-use postern_core::k8s_auth_config::{Issuers, TokenExp};
+use postern_core::k8s_auth_config::{Issuers, ReviewerView, Timeouts, TokenExp};
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_core::policy;
 use postern_core::rule::{Rule, RuleSpec};
@@ -127,8 +129,17 @@ pub(super) fn config(gateway: &Gateway, id: &str, method: &AuthMethod) -> Sealed
             uid: Uuid::now_v7(),
             generation: 1,
             access_id: method.access_id.clone(),
-            k8s_host: "https://cluster.example:8443".parse().unwrap(),
+            k8s_host: Some("https://cluster.example:8443".parse().unwrap()),
             k8s_ca_cert: "a PEM".to_owned(),
+            tls_server_name: Some("kubernetes.default".parse().unwrap()),
+            reviewer: ReviewerView::Certificate("a client's PEM".to_owned()),
+            timeouts: Timeouts::new(
+                Some(Duration::from_millis(1500)),
+                Some(Duration::from_millis(4500)),
+            )
+            .unwrap(),
+            mode: VerificationMode::JwksThenReview,
+            jwks: r#"{"keys":[]}"#.to_owned(),
             issuers: Issuers::Listed(vec!["https://kubernetes.default.svc".to_owned()]),
             disabled: false,
             token_exp: TokenExp::parse(120, 0).unwrap(),

@@ -1,4 +1,6 @@
 use postern_core::audit::EventKind;
+use postern_core::facts::VerificationMode;
+use postern_core::k8s_auth_config::{PinnedCluster, ReviewerView};
 use postern_core::sealed_config::SealedConfig;
 use uuid::Uuid;
 
@@ -8,6 +10,7 @@ use crate::store::{Etag, Intent, WriteError};
 
 super::on_both_engines! {
     a_config_is_read_as_it_was_written,
+    every_kind_of_reviewer_is_read_as_it_was_written,
     a_config_must_fit_what_is_there,
     a_uid_is_never_taken_again,
     an_update_is_the_next_generation_of_the_same_config,
@@ -63,6 +66,33 @@ async fn a_config_is_read_as_it_was_written(bed: Bed) {
         .delete_config(&name, Etag::Any, &cause("r3"))
         .await;
     assert!(matches!(gone, Err(WriteError::NotFound)));
+}
+
+async fn every_kind_of_reviewer_is_read_as_it_was_written(bed: Bed) {
+    let (method, _) = bed.method("m").await;
+    let gateway = bed.gateway("g").await;
+    for (i, reviewer) in [
+        ReviewerView::Token,
+        ReviewerView::PresentedToken,
+        ReviewerView::GatewayServiceAccount(PinnedCluster::CaKey([7; 32])),
+        ReviewerView::RancherApiKey("c-m-abcdefgh".parse().unwrap()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut config = fixtures::config(&gateway, &format!("c{i}"), &method);
+        let own = matches!(reviewer, ReviewerView::GatewayServiceAccount(_));
+        config.view.k8s_host = config.view.k8s_host.filter(|_| !own);
+        config.view.reviewer = reviewer;
+        config.view.tls_server_name = None;
+        config.view.mode = VerificationMode::Review;
+        bed.store
+            .create_config(&config, Intent::Write, &cause("r1"))
+            .await
+            .unwrap();
+        let read = bed.store.get_config(&config.view.name).await.unwrap();
+        assert_eq!(read.unwrap().value.view, config.view);
+    }
 }
 
 async fn a_config_must_fit_what_is_there(bed: Bed) {

@@ -1,6 +1,9 @@
 //! `k8s_auth_configs`, joined with the names of its gateway and its method.
 
-use postern_core::k8s_auth_config::{Issuers, TokenExp};
+use std::str::FromStr;
+use std::time::Duration;
+
+use postern_core::k8s_auth_config::{Issuers, K8sHost, ReviewerView, Timeouts, TokenExp};
 use postern_core::meta::Stored;
 use postern_core::resource_id::ConfigName;
 use postern_core::sealed_config::{ConfigView, SealedConfig};
@@ -17,6 +20,13 @@ pub(in crate::store) struct ConfigRow {
     pub(in crate::store) method_uid: String,
     k8s_host: String,
     k8s_ca_cert: String,
+    tls_server_name: String,
+    reviewer: String,
+    reviewer_shown: String,
+    mode: String,
+    jwks: String,
+    connect_timeout_millis: i64,
+    total_timeout_millis: i64,
     issuers: String,
     disable_issuer_validation: bool,
     disabled: bool,
@@ -34,7 +44,8 @@ pub(in crate::store) struct ConfigRow {
 impl ConfigRow {
     /// What it weighs on a page.
     pub(in crate::store) fn weight(&self) -> usize {
-        self.sealed.len() + self.k8s_ca_cert.len() + self.issuers.len() + 2048
+        let shown = self.k8s_ca_cert.len() + self.reviewer_shown.len() + self.jwks.len();
+        self.sealed.len() + shown + self.issuers.len() + 2048
     }
 
     fn view(&self, at: &RowOf<'_>) -> Result<ConfigView, Inconsistent> {
@@ -43,6 +54,8 @@ impl ConfigRow {
         let exp = TokenExp::parse(self.token_exp_seconds, 0).ok();
         let exp = exp.filter(|_| self.token_exp_seconds > 0);
         let expires = self.reviewer_credential_expire_time;
+        let reviewer = ReviewerView::from_parts(&self.reviewer, &self.reviewer_shown);
+        let reviewer = at.some("reviewer", reviewer)?;
         Ok(ConfigView {
             name: ConfigName {
                 gateway: at.parsed("gateway_uid", &self.gateway)?,
@@ -51,8 +64,13 @@ impl ConfigRow {
             uid: at.parsed("uid", &self.uid)?,
             generation: self.generation,
             access_id: at.parsed("method_uid", &self.access_id)?,
-            k8s_host: at.parsed("k8s_host", &self.k8s_host)?,
+            k8s_host: self.host(at, &reviewer)?,
             k8s_ca_cert: self.k8s_ca_cert.clone(),
+            tls_server_name: parsed_unless_empty(at, "tls_server_name", &self.tls_server_name)?,
+            reviewer,
+            timeouts: at.some("total_timeout_millis", self.timeouts())?,
+            mode: at.parsed("mode", &self.mode)?,
+            jwks: self.jwks.clone(),
             issuers: at.some("issuers", issuers)?,
             disabled: self.disabled,
             token_exp: at.some("token_exp_seconds", exp)?,
@@ -61,6 +79,36 @@ impl ConfigRow {
             reviewer_credential_expire_time: at
                 .time_or_none("reviewer_credential_expire_time", expires)?,
         })
+    }
+
+    /// `None` is the gateway's own cluster, and only that names none.
+    fn host(
+        &self,
+        at: &RowOf<'_>,
+        reviewer: &ReviewerView,
+    ) -> Result<Option<K8sHost>, Inconsistent> {
+        match reviewer {
+            ReviewerView::GatewayServiceAccount(_) if self.k8s_host.is_empty() => Ok(None),
+            _ => at.parsed("k8s_host", &self.k8s_host).map(Some),
+        }
+    }
+
+    fn timeouts(&self) -> Option<Timeouts> {
+        let millis = |millis| u64::try_from(millis).ok().map(Duration::from_millis);
+        let connect = millis(self.connect_timeout_millis)?;
+        let total = millis(self.total_timeout_millis)?;
+        Timeouts::new(Some(connect), Some(total)).ok()
+    }
+}
+
+fn parsed_unless_empty<T: FromStr>(
+    at: &RowOf<'_>,
+    column: &'static str,
+    text: &str,
+) -> Result<Option<T>, Inconsistent> {
+    match text {
+        "" => Ok(None),
+        text => at.parsed(column, text).map(Some),
     }
 }
 

@@ -24,8 +24,10 @@ macro_rules! select {
             "SELECT c.uid, g.name AS gateway, c.gateway_uid, c.id, m.access_id, c.method_uid,
                     c.k8s_host, c.k8s_ca_cert, c.issuers, c.disable_issuer_validation, c.disabled,
                     c.token_exp_seconds, c.signing_key_id, c.seal_key_id,
-                    c.reviewer_credential_expire_time, c.generation, c.sealed, c.revision,
-                    c.create_time, c.update_time
+                    c.reviewer_credential_expire_time, c.tls_server_name, c.reviewer,
+                    c.reviewer_shown, c.mode, c.jwks, c.connect_timeout_millis,
+                    c.total_timeout_millis, c.generation, c.sealed, c.revision, c.create_time,
+                    c.update_time
              FROM k8s_auth_configs c
              JOIN gateways g ON g.uid = c.gateway_uid
              JOIN auth_methods m ON m.uid = c.method_uid

@@ -1,7 +1,10 @@
 //! Writing what gateways seal.
 
+use std::time::Duration;
+
 use postern_core::audit::EventKind;
 use postern_core::invalid::{Invalid, Violations};
+use postern_core::k8s_auth_config::{Issuers, TlsServerName};
 use postern_core::meta::Stored;
 use postern_core::resource_id::ConfigName;
 use postern_core::sealed_config::{ConfigView, SealedConfig};
@@ -185,8 +188,11 @@ async fn insert(
         "INSERT INTO k8s_auth_configs
              (method_uid, k8s_host, k8s_ca_cert, issuers, disable_issuer_validation, disabled,
               token_exp_seconds, signing_key_id, seal_key_id, reviewer_credential_expire_time,
-              generation, sealed, revision, update_time, uid, gateway_uid, id, create_time)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $14)",
+              generation, sealed, revision, update_time, tls_server_name, reviewer, reviewer_shown,
+              mode, jwks, connect_timeout_millis, total_timeout_millis, uid, gateway_uid, id,
+              create_time)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                 $19, $20, $21, $22, $23, $24, $14)",
     );
     let issuers = to_json(&config.view.issuers.listed())?;
     bind(query, write, config, method_uid, &issuers)
@@ -209,8 +215,10 @@ async fn update(
          SET method_uid = $1, k8s_host = $2, k8s_ca_cert = $3, issuers = $4,
              disable_issuer_validation = $5, disabled = $6, token_exp_seconds = $7,
              signing_key_id = $8, seal_key_id = $9, reviewer_credential_expire_time = $10,
-             generation = $11, sealed = $12, revision = $13, update_time = $14
-         WHERE uid = $15 AND revision = $16",
+             generation = $11, sealed = $12, revision = $13, update_time = $14,
+             tls_server_name = $15, reviewer = $16, reviewer_shown = $17, mode = $18, jwks = $19,
+             connect_timeout_millis = $20, total_timeout_millis = $21
+         WHERE uid = $22 AND revision = $23",
     );
     let issuers = to_json(&config.view.issuers.listed())?;
     let done = bind(query, write, config, method_uid, &issuers)
@@ -227,7 +235,7 @@ async fn update(
 type Query<'q> =
     sqlx::query::Query<'q, super::super::Db, <super::super::Db as sqlx::Database>::Arguments>;
 
-/// $1 to $14.
+/// $1 to $21.
 fn bind<'q>(
     query: Query<'q>,
     write: &ConfigWrite<'_>,
@@ -235,11 +243,15 @@ fn bind<'q>(
     method_uid: &'q str,
     issuers: &'q str,
 ) -> Query<'q> {
-    use postern_core::k8s_auth_config::Issuers;
     let view = &config.view;
+    let (reviewer, reviewer_shown) = view.reviewer.to_parts();
     query
         .bind(method_uid)
-        .bind(view.k8s_host.to_string())
+        .bind(
+            view.k8s_host
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+        )
         .bind(&view.k8s_ca_cert)
         .bind(issuers)
         .bind(view.issuers == Issuers::NotValidated)
@@ -252,4 +264,20 @@ fn bind<'q>(
         .bind(&config.sealed)
         .bind(write.revision)
         .bind(micros(write.now()))
+        .bind(
+            view.tls_server_name
+                .as_ref()
+                .map_or("", TlsServerName::as_str),
+        )
+        .bind(reviewer)
+        .bind(reviewer_shown)
+        .bind(view.mode.as_str())
+        .bind(&view.jwks)
+        .bind(millis(view.timeouts.connect()))
+        .bind(millis(view.timeouts.total()))
+}
+
+/// At most ten seconds.
+fn millis(timeout: Duration) -> i64 {
+    i64::from(timeout.subsec_millis()) + timeout.as_secs().cast_signed() * 1000
 }

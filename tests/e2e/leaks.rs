@@ -13,6 +13,7 @@ use test_support::leaks::LeakSearch;
 use test_support::postgres::PrivatePostgres;
 use tokio::runtime::Runtime;
 
+use crate::import::kubeconfig;
 use crate::support::{Cli, Output, Process, eventually, free_port};
 
 /// Real processes with logs at trace level, and everything that was printed.
@@ -203,6 +204,33 @@ impl Run {
         access_id
     }
 
+    /// With the credential of somebody who may do everything in the cluster.
+    fn import(&mut self) {
+        let token = self.cluster.admin_token().to_owned();
+        self.search.secret("the kubeconfig's administrator", &token);
+        let file = self
+            .admin
+            .file("kubeconfig", &kubeconfig(&self.cluster, &token));
+        let import = [
+            "k8s-auth-config",
+            "import",
+            "--kubeconfig",
+            &file,
+            "-n",
+            "c",
+        ];
+        for more in [&["--dry-run"][..], &["-v"], &["--context=no"]] {
+            let output = self.administer(&[&import[..], more].concat());
+            self.printed.push(("an import".to_owned(), output.stdout));
+        }
+        let reviewer = self
+            .cluster
+            .legacy_token("default", "postern-reviewer", "postern-reviewer-token")
+            .unwrap();
+        self.search
+            .secret("the imported reviewer's token", &reviewer);
+    }
+
     fn log_in(&mut self, access_id: &str, config: &str, token: &str) {
         self.search.secret("a pod's token", token);
         let login = [
@@ -274,6 +302,7 @@ impl Run {
         }
         self.cluster.set_fault(Fault::None);
         self.log_in(&access_id, "c", &good);
+        self.import();
         self.administer(&["gateway", "create", "-n", "g", "--url", "https://g:8000"])
             .success();
         self.administer(&[

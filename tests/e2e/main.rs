@@ -11,6 +11,7 @@ mod bad_input;
 mod dev;
 mod documents;
 mod faults;
+mod import;
 mod leaks;
 mod matrix;
 mod outages;

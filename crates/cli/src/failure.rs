@@ -66,6 +66,13 @@ impl Failure {
         self
     }
 
+    /// The same, of what `prefix` names.
+    #[must_use]
+    pub(crate) fn of(mut self, prefix: &str) -> Self {
+        self.message = format!("{prefix}: {}", self.message);
+        self
+    }
+
     /// The same text, when the fault is that the server isn't what it should be.
     pub(crate) fn into_unavailable(mut self, what: &str) -> Self {
         self.exit = Exit::Unavailable;

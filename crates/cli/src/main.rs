@@ -4,6 +4,7 @@
 mod commands;
 mod failure;
 mod flags;
+mod kube;
 mod output;
 mod paging;
 mod profile;
@@ -20,7 +21,8 @@ use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
 use commands::{
-    audit, auth, auth_method, configure, dev, gateway, health, init, k8s_auth_config, serve, tour,
+    audit, auth, auth_method, configure, dev, gateway, health, init, k8s_auth_config, manifest,
+    serve, tour,
 };
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
@@ -51,6 +53,8 @@ enum Command {
     Gateway(gateway::GatewayCommand),
     #[command(subcommand)]
     ControlPlane(serve::ControlPlaneCommand),
+    #[command(subcommand)]
+    Manifest(manifest::ManifestCommand),
     Health(health::HealthArgs),
     Init(init::InitArgs),
     Dev(dev::DevArgs),
@@ -193,6 +197,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(command, c, o).await,
         Command::Gateway(command) => gateway::run(command, c, o).await,
         Command::ControlPlane(command) => serve::control_plane(command).await,
+        Command::Manifest(command) => manifest::run(command, o),
         Command::Health(args) => health::run(args, c, o).await,
         Command::Init(args) => init::run(args, c, o),
         Command::Dev(args) => dev::run(args, c, o).await,

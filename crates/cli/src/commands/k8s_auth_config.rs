@@ -1,6 +1,8 @@
 //! K8s auth configs: `postern k8s-auth-config …` and the tutorial's
 //! `gateway-create-k8s-auth-config` and its kin.
 
+mod import;
+
 use clap::{Args, Subcommand};
 use postern_proto::pb;
 use postern_proto::pb::k8s_auth_config_service_client::K8sAuthConfigServiceClient as Client;
@@ -31,6 +33,8 @@ pub(crate) enum ConfigCommand {
     Update(UpdateArgs),
     /// Delete a K8s auth config
     Delete(NameArgs),
+    /// Make a reviewer in the cluster of a kubeconfig, and a K8s auth config for that cluster
+    Import(import::ImportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +87,7 @@ pub(crate) async fn run(
         ConfigCommand::List(args) => list(args, connection, flags).await,
         ConfigCommand::Update(args) => update(args, connection, flags).await,
         ConfigCommand::Delete(args) => delete(args, connection, flags).await,
+        ConfigCommand::Import(args) => import::import(args, connection, flags).await,
     }
 }
 

@@ -1,15 +1,18 @@
 //! AuthMethodService.
 
+mod keys;
 mod last_administrator;
+mod warnings;
 
 use jiff::Timestamp;
 use postern_core::access_id::{AccessId, AccessIdError, AccessType};
-use postern_core::auth_method::{Audiences, AuthMethod, Kind, Settings};
+use postern_core::auth_method::{AuthMethod, Kind, Settings};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::meta::Stored;
 use postern_core::resource_id::{ResourceId, ResourceIdError};
-use postern_proto::convert::auth_method as convert;
+use postern_proto::convert::{auth_method as convert, time};
 use postern_proto::pb;
+use postern_proto::pb::auth_method::Type;
 use postern_proto::pb::auth_method_service_server::AuthMethodService;
 use postern_rpc::error::Error;
 use tonic::{Request, Response, Status};
@@ -18,7 +21,7 @@ use uuid::Uuid;
 use crate::context::{Context, intent};
 use crate::identity::Administrator;
 use crate::page::Paging;
-use crate::store::{Etag, MethodRef};
+use crate::store::{Etag, KeyUse, KeyUses, MethodRef};
 use crate::{failure, meta};
 
 pub(crate) struct AuthMethods(pub(crate) Context);
@@ -59,6 +62,20 @@ impl AuthMethodService for AuthMethods {
     ) -> Result<Response<pb::DeleteAuthMethodResponse>, Status> {
         Ok(Response::new(self.delete(request).await?))
     }
+
+    async fn add_public_key(
+        &self,
+        request: Request<pb::AddPublicKeyRequest>,
+    ) -> Result<Response<pb::AddPublicKeyResponse>, Status> {
+        Ok(Response::new(self.add_key(request).await?))
+    }
+
+    async fn remove_public_key(
+        &self,
+        request: Request<pb::RemovePublicKeyRequest>,
+    ) -> Result<Response<pb::RemovePublicKeyResponse>, Status> {
+        Ok(Response::new(self.remove_key(request).await?))
+    }
 }
 
 // === impl AuthMethods ===
@@ -87,9 +104,10 @@ impl AuthMethods {
         let stored = created
             .await
             .map_err(|e| failure::of_write(e, &method.id.auth_method_name(), ""))?;
+        let (auth_method, warnings) = self.shown(&stored).await?;
         Ok(pb::CreateAuthMethodResponse {
-            warnings: warnings(&stored.value),
-            auth_method: Some(to_pb(&stored)),
+            auth_method: Some(auth_method),
+            warnings,
         })
     }
 
@@ -102,8 +120,9 @@ impl AuthMethods {
         let method = reference("name", &name)?;
         let stored = self.0.store.get_auth_method(&method).await?;
         let stored = stored.ok_or_else(|| Error::not_found(name))?;
+        let (auth_method, _) = self.shown(&stored).await?;
         Ok(pb::GetAuthMethodResponse {
-            auth_method: Some(to_pb(&stored)),
+            auth_method: Some(auth_method),
         })
     }
 
@@ -119,8 +138,15 @@ impl AuthMethods {
         let listed = self.0.store.list_auth_methods(after.as_ref(), paging.limit);
         let page = listed.await?;
         let last = page.items.last().map(|last| last.value.id.to_string());
+        let uses = match (page.items.first(), page.items.last()) {
+            (Some(first), Some(last)) => {
+                let (first, last) = (&first.value.id, &last.value.id);
+                self.0.store.key_uses(first, last).await?
+            }
+            _ => KeyUses::default(),
+        };
         Ok(pb::ListAuthMethodsResponse {
-            auth_methods: page.items.iter().map(to_pb).collect(),
+            auth_methods: page.items.iter().map(|m| to_pb(m, &uses)).collect(),
             next_page_token: paging.next(page.more, last),
         })
     }
@@ -149,10 +175,22 @@ impl AuthMethods {
         let stored = updated
             .await
             .map_err(|e| failure::of_write(e, &patch.name, etag_of(&patch)))?;
+        let (auth_method, warnings) = self.shown(&stored).await?;
         Ok(pb::UpdateAuthMethodResponse {
-            warnings: warnings(&stored.value),
-            auth_method: Some(to_pb(&stored)),
+            auth_method: Some(auth_method),
+            warnings,
         })
+    }
+
+    /// The method with its keys' uses, and what there is to warn of.
+    async fn shown(
+        &self,
+        stored: &Stored<AuthMethod>,
+    ) -> Result<(pb::AuthMethod, Vec<pb::Warning>), Error> {
+        let id = &stored.value.id;
+        let uses = self.0.store.key_uses(id, id).await?;
+        let warnings = warnings::of(&stored.value, &uses);
+        Ok((to_pb(stored, &uses), warnings))
     }
 
     async fn delete(
@@ -251,23 +289,25 @@ fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-fn to_pb(stored: &Stored<AuthMethod>) -> pb::AuthMethod {
-    pb::AuthMethod {
-        meta: Some(meta::to_pb(stored.value.uid, stored)),
-        ..convert::to_pb(&stored.value)
+fn to_pb(stored: &Stored<AuthMethod>, uses: &KeyUses) -> pb::AuthMethod {
+    let method = &stored.value;
+    let mut wire = pb::AuthMethod {
+        meta: Some(meta::to_pb(method.uid, stored)),
+        ..convert::to_pb(method)
+    };
+    let keys = method.kubernetes().map_or(&[][..], |k| &k.public_keys);
+    if let Some(Type::Kubernetes(kubernetes)) = &mut wire.r#type {
+        for (wire, key) in kubernetes.public_keys.iter_mut().zip(keys) {
+            let KeyUse {
+                last_used_time,
+                used_by,
+            } = uses
+                .of(method.uid, key.key.id())
+                .cloned()
+                .unwrap_or_default();
+            wire.last_used_time = last_used_time.map(time::timestamp);
+            wire.used_by = used_by;
+        }
     }
-}
-
-fn warnings(method: &AuthMethod) -> Vec<pb::Warning> {
-    let audiences = method.kubernetes().map(|kubernetes| &kubernetes.audiences);
-    if audiences != Some(&Audiences::ApiServer) {
-        return Vec::new();
-    }
-    vec![pb::Warning {
-        reason: "API_SERVER_AUDIENCE".to_owned(),
-        field: "auth_method.kubernetes.audiences".to_owned(),
-        message: "no audience is listed, so tokens for the API server itself are taken, which every pod has; \
-                  project a token for an audience of its own into the pods and list that audience here"
-            .to_owned(),
-    }]
+    wire
 }

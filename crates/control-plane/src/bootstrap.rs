@@ -6,7 +6,7 @@ use std::{fs, io};
 use jiff::Timestamp;
 use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::TokenHash;
-use postern_core::auth_method::{AuthMethod, Kind, Settings, TokenTtl};
+use postern_core::auth_method::{AuthMethod, Kind, Settings};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::resource_id::GatewayName;
 use serde::{Deserialize, Serialize};
@@ -154,12 +154,7 @@ impl Bootstrap {
 fn administrator() -> Settings {
     Settings {
         description: "The first administrator".to_owned(),
-        access_expires: None,
-        token_ttl: TokenTtl::default(),
-        disabled: false,
-        bound_ips: Vec::new(),
-        gw_bound_ips: Vec::new(),
-        kind: Kind::AccessKey,
+        ..Settings::new(Kind::AccessKey)
     }
 }
 
@@ -212,6 +207,7 @@ impl From<WriteError> for BootstrapError {
             | WriteError::Exists
             | WriteError::Stale { .. }
             | WriteError::InUse(_)
+            | WriteError::Protected
             | WriteError::Store(_) => Self::Store(error.into()),
         }
     }

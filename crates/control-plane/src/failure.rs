@@ -31,6 +31,7 @@ pub(crate) fn of_write(error: WriteError, resource: &str, etag: &str) -> Error {
             current_etag: Etag::of(current),
         },
         WriteError::InUse(users) => in_use(resource, users),
+        WriteError::Protected => protected(resource),
         WriteError::Invalid(invalid) => invalid.into(),
         WriteError::Store(error) => error.into(),
     }
@@ -47,6 +48,38 @@ fn in_use(resource: &str, users: Vec<String>) -> Error {
                 subject: user,
             })
             .collect(),
+    }
+}
+
+/// A key that can't go at once. `method` is the method's full name.
+pub(crate) fn key_in_use(method: &str, key_id: &str, users: Vec<String>) -> Error {
+    let key = format!("key {key_id} of {method}");
+    let message = format!(
+        "{key} signs for {}: give them another key's private half first, or the key an overlap",
+        users.join(", ")
+    );
+    match in_use(&key, users) {
+        Error::FailedPrecondition {
+            reason, violations, ..
+        } => Error::FailedPrecondition {
+            reason,
+            message,
+            violations,
+        },
+        error => error,
+    }
+}
+
+fn protected(resource: &str) -> Error {
+    Error::FailedPrecondition {
+        reason: Precondition::DeleteProtected,
+        message: format!(
+            "{resource} has delete_protection, which force doesn't override: switch it off first, by an update"
+        ),
+        violations: vec![Blocker {
+            subject: resource.to_owned(),
+            description: "has delete_protection".to_owned(),
+        }],
     }
 }
 

@@ -140,6 +140,7 @@ fn services(context: &Context, shutdown: &CancellationToken) -> Routes {
     let login = AccessKeyAuthServiceServer::new(authenticate::AccessKeyAuth(context.clone()))
         .max_decoding_message_size(MAX_LOGIN_BYTES);
     let sync = gateways::GatewaySync {
+        key_uses: gateways::KeyNotes::default(),
         context: context.clone(),
         shutdown: shutdown.clone(),
     };

@@ -143,7 +143,7 @@ pub fn verify(
     deployment: Uuid,
     now: Timestamp,
 ) -> Result<Claims, DenyReason> {
-    let key = signer(jws, method)?;
+    let key = signer(jws, method, now)?;
     let claims = signed_claims(jws, key)?;
     if claims.iss != access_id.as_str() {
         return Err(DenyReason::AssertionIssuerMismatch);
@@ -173,22 +173,30 @@ pub fn verify(
     })
 }
 
-fn signer<'m>(jws: &str, method: &'m Kubernetes) -> Result<&'m PublicKey, DenyReason> {
+/// The `kid` that an assertion says; nothing is verified here.
+pub fn key_id(jws: &str) -> Option<String> {
+    header(jws).map(|header| header.kid)
+}
+
+fn header(jws: &str) -> Option<WireHeader> {
+    let header = jws.split('.').next().unwrap_or_default();
+    let bytes = URL_SAFE_NO_PAD.decode(header).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn signer<'m>(
+    jws: &str,
+    method: &'m Kubernetes,
+    now: Timestamp,
+) -> Result<&'m PublicKey, DenyReason> {
     if jws.len() > MAX_LENGTH {
         return Err(DenyReason::AssertionMalformed);
     }
-    let header = jws.split('.').next().unwrap_or_default();
-    let header: WireHeader = URL_SAFE_NO_PAD
-        .decode(header)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .ok_or(DenyReason::AssertionMalformed)?;
+    let header = header(jws).ok_or(DenyReason::AssertionMalformed)?;
     if header.typ != TYPE {
         return Err(DenyReason::AssertionMalformed);
     }
-    let key = method
-        .key(&header.kid)
-        .ok_or(DenyReason::AssertionKeyUnknown)?;
+    let key = method.key(&header.kid, now)?;
     // The key says which algorithm is used, never the header.
     let algorithm: Result<jsonwebtoken::Algorithm, _> = header.alg.parse();
     if algorithm.ok() != Some(key.algorithm().jws()) {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, SubClaims};
 
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident = $text:literal $severity:ident,)*) => {
@@ -115,6 +115,8 @@ pub struct Event {
     pub resource: String,
     /// What was verified.
     pub facts: Option<Facts>,
+    /// Of a login, those that the method's `audit_logs_claims` names.
+    pub sub_claims: SubClaims,
     /// A deny reason's text, or the like.
     pub reason: String,
     /// The rule that held or came nearest.
@@ -148,6 +150,7 @@ impl Event {
             accessor: String::new(),
             resource: String::new(),
             facts: None,
+            sub_claims: SubClaims::new(),
             reason: String::new(),
             rule: None,
             count: 1,

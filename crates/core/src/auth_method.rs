@@ -10,8 +10,15 @@ use crate::access_id::AccessId;
 use crate::invalid::{Invalid, Violations};
 use crate::ip::IpBlock;
 use crate::key::{KeyId, PublicKey};
+use crate::reason::DenyReason;
 use crate::resource_id::ResourceId;
 use crate::rule::Rule;
+use crate::seconds::Seconds;
+use crate::sub_claim::SubClaimName;
+
+mod token_bounds;
+
+pub use token_bounds::{PresentedLimit, TokenBounds, TokenTraits};
 
 /// A token's life when a method doesn't say.
 pub const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
@@ -44,12 +51,21 @@ pub struct Settings {
     pub access_expires: Option<Timestamp>,
     /// How long a token lives.
     pub token_ttl: TokenTtl,
+    /// How long it may live in all, renewals included; unset: `token_ttl`, so that it can't be renewed
+    /// beyond that.
+    pub token_max_ttl: Option<TokenMaxTtl>,
     /// Every login is refused.
     pub disabled: bool,
     /// Where clients must log in from; empty: anywhere.
     pub bound_ips: Vec<IpBlock>,
     /// Where gateways must call from; empty: anywhere.
     pub gw_bound_ips: Vec<IpBlock>,
+    /// A role counts for the method's tokens only by an association that names sub-claims.
+    pub force_sub_claims: bool,
+    /// Sub-claims that stand in the audit records of its logins.
+    pub audit_logs_claims: Vec<SubClaimName>,
+    /// It can't be deleted while set.
+    pub delete_protection: bool,
     /// What its clients prove themselves with.
     pub kind: Kind,
 }
@@ -68,20 +84,27 @@ pub enum Kind {
 pub struct Kubernetes {
     /// For whom a presented token must be.
     pub audiences: Audiences,
+    /// What else it must be like.
+    pub tokens: TokenBounds,
     /// One must hold. Never empty in a method that was written through the API.
     pub rules: Vec<Rule>,
     /// Keys that gateways sign with.
     pub public_keys: Vec<MethodKey>,
 }
 
-/// A public key and when the method got it.
+/// A public key, and from when to when the method has it.
 #[derive(Debug, Clone)]
 pub struct MethodKey {
     /// The key.
     pub key: PublicKey,
     /// When it was added.
     pub create_time: Timestamp,
+    /// From then on nothing that it signed is taken. Unset: never.
+    pub expire_time: Option<Timestamp>,
 }
+
+/// How long a token may live in all: more than 0 and at most 7 days, in whole seconds.
+pub type TokenMaxTtl = Seconds<{ 7 * 24 * 60 * 60 }>;
 
 /// For whom a presented token must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,11 +145,39 @@ impl AuthMethod {
             Kind::AccessKey => None,
         }
     }
+
+    /// When a token that is issued now must end for good: no renewal goes beyond.
+    pub fn max_expire_time(&self, now: Timestamp) -> Timestamp {
+        let settings = &self.settings;
+        let longest = settings.token_max_ttl.map(Seconds::get);
+        let longest = longest.unwrap_or(settings.token_ttl.get());
+        let end = now.saturating_add(longest).unwrap_or(now);
+        settings
+            .access_expires
+            .map_or(end, |access| end.min(access))
+    }
 }
 
 // === impl Settings ===
 
 impl Settings {
+    /// What a method is like when nothing is said.
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            description: String::new(),
+            access_expires: None,
+            token_ttl: TokenTtl::default(),
+            token_max_ttl: None,
+            disabled: false,
+            bound_ips: Vec::new(),
+            gw_bound_ips: Vec::new(),
+            force_sub_claims: false,
+            audit_logs_claims: Vec::new(),
+            delete_protection: false,
+            kind,
+        }
+    }
+
     /// Checks what one field alone can't show; field names are those of the API's `AuthMethod`.
     ///
     /// # Errors
@@ -145,10 +196,37 @@ impl Settings {
         ] {
             at_most(&mut faults, field, length);
         }
+        self.check_ttls(&mut faults);
+        self.check_sub_claims(&mut faults);
         if let Kind::Kubernetes(kubernetes) = &self.kind {
             kubernetes.check(&mut faults);
         }
         faults.finish()
+    }
+
+    fn check_ttls(&self, faults: &mut Violations) {
+        let ttl = self.token_ttl.get();
+        if self.token_max_ttl.is_some_and(|max| max.get() < ttl) {
+            let fault = format!("is less than token_ttl, which is {} s", ttl.as_secs());
+            faults.add("token_max_ttl", fault);
+        }
+    }
+
+    fn check_sub_claims(&self, faults: &mut Violations) {
+        let names: BTreeSet<_> = self.audit_logs_claims.iter().collect();
+        if names.len() < self.audit_logs_claims.len() {
+            faults.add("audit_logs_claims", "has a name twice");
+        }
+        if matches!(self.kind, Kind::Kubernetes(_)) {
+            return;
+        }
+        let fault = "is for Kubernetes methods: tokens of access keys carry no sub-claims";
+        if self.force_sub_claims {
+            faults.add("force_sub_claims", fault);
+        }
+        if !self.audit_logs_claims.is_empty() {
+            faults.add("audit_logs_claims", fault);
+        }
     }
 }
 
@@ -184,14 +262,21 @@ impl Kubernetes {
         if ids.len() < self.public_keys.len() {
             faults.add("kubernetes.public_keys", "has a key twice");
         }
+        self.tokens.check_settings(faults);
     }
 
-    /// The method's key of that ID.
-    pub fn key(&self, id: &str) -> Option<&PublicKey> {
-        self.public_keys
-            .iter()
-            .map(|method_key| &method_key.key)
-            .find(|key| key.id().as_str() == id)
+    /// The method's key of that ID, which must be current.
+    ///
+    /// # Errors
+    /// There is no such key, or it has expired by `now`.
+    pub fn key(&self, id: &str, now: Timestamp) -> Result<&PublicKey, DenyReason> {
+        let mut keys = self.public_keys.iter();
+        let found = keys.find(|method_key| method_key.key.id().as_str() == id);
+        match found {
+            None => Err(DenyReason::AssertionKeyUnknown),
+            Some(key) if key.expired(now) => Err(DenyReason::AssertionKeyExpired),
+            Some(key) => Ok(&key.key),
+        }
     }
 
     /// The namespace labels that its selectors name: those that a gateway must read, and the only
@@ -208,6 +293,24 @@ impl Kubernetes {
         self.public_keys
             .iter()
             .map(|method_key| method_key.key.id())
+    }
+}
+
+// === impl MethodKey ===
+
+impl MethodKey {
+    /// One that doesn't expire.
+    pub fn new(key: PublicKey, create_time: Timestamp) -> Self {
+        Self {
+            key,
+            create_time,
+            expire_time: None,
+        }
+    }
+
+    /// Whether nothing that it signed is taken any more.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expire_time.is_some_and(|end| end <= now)
     }
 }
 
@@ -284,6 +387,8 @@ impl Default for TokenTtl {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::{self, noon};
+    use crate::key::{SigningAlgorithm, SigningKey};
 
     #[test]
     fn a_tokens_life_is_bounded_and_zero_means_the_default() {
@@ -296,6 +401,80 @@ mod tests {
         assert_eq!(TokenTtl::parse(-1, 0), Err(TokenTtlError::Negative));
         assert_eq!(TokenTtl::parse(0, -1), Err(TokenTtlError::Negative));
         assert_eq!(TokenTtl::parse(1, 1), Err(TokenTtlError::Fraction));
+    }
+
+    #[test]
+    fn no_token_may_outlive_what_the_method_says_in_all() {
+        let mut method = fixtures::method(vec![]);
+        let later = |s| noon() + jiff::SignedDuration::from_secs(s);
+        assert_eq!(method.max_expire_time(noon()), later(900));
+        method.settings.token_max_ttl = TokenMaxTtl::parse(86_400 * 7, 0).unwrap();
+        assert_eq!(method.max_expire_time(noon()), later(86_400 * 7));
+        method.settings.access_expires = Some(later(3600));
+        assert_eq!(method.max_expire_time(noon()), later(3600));
+        assert!(TokenMaxTtl::parse(86_400 * 7 + 1, 0).is_err());
+    }
+
+    fn faults(edit: impl FnOnce(&mut Settings)) -> Vec<String> {
+        let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
+        let mut settings = fixtures::method(vec![key.public().clone()]).settings;
+        edit(&mut settings);
+        let Err(invalid) = settings.check() else {
+            return Vec::new();
+        };
+        let fields = invalid.violations().iter().map(|v| v.field.clone());
+        fields.collect()
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        assert_eq!(faults(|_| ()), [""; 0]);
+        let short = TokenMaxTtl::parse(899, 0).unwrap();
+        assert_eq!(faults(|s| s.token_max_ttl = short), ["token_max_ttl"]);
+        let twice = vec!["aud".parse().unwrap(); 2];
+        assert_eq!(
+            faults(|s| s.audit_logs_claims = twice),
+            ["audit_logs_claims"]
+        );
+        let of_access_keys = |s: &mut Settings| {
+            s.kind = Kind::AccessKey;
+            s.force_sub_claims = true;
+            s.audit_logs_claims = vec!["aud".parse().unwrap()];
+        };
+        assert_eq!(
+            faults(of_access_keys),
+            ["force_sub_claims", "audit_logs_claims"]
+        );
+        let legacy = |s: &mut Settings| {
+            let Kind::Kubernetes(kubernetes) = &mut s.kind else {
+                return;
+            };
+            kubernetes.tokens = TokenBounds {
+                allow_legacy: true,
+                single_use: true,
+                max_lifetime: PresentedLimit::parse(60, 0).unwrap(),
+                ..TokenBounds::default()
+            };
+        };
+        assert_eq!(
+            faults(legacy),
+            ["kubernetes.single_use", "kubernetes.max_presented_lifetime"]
+        );
+    }
+
+    #[test]
+    fn a_key_is_good_until_it_expires() {
+        let key = SigningKey::generate(SigningAlgorithm::Es256).unwrap();
+        let mut method = fixtures::method(vec![key.public().clone()]);
+        let later = noon() + jiff::SignedDuration::from_secs(1);
+        let kubernetes = fixtures::kubernetes(&mut method);
+        kubernetes.public_keys[0].expire_time = Some(later);
+        let id = key.public().id().as_str();
+        assert!(kubernetes.key(id, noon()).is_ok());
+        let expired = kubernetes.key(id, later);
+        assert_eq!(expired.err(), Some(DenyReason::AssertionKeyExpired));
+        let unknown = kubernetes.key("other", noon());
+        assert_eq!(unknown.err(), Some(DenyReason::AssertionKeyUnknown));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::ip::IpBlock;
 use crate::reason::DenyReason;
@@ -35,6 +35,10 @@ pub enum Shown<'a> {
     Texts(&'a [String]),
     /// A time.
     Time(Timestamp),
+    /// A length of time.
+    Duration(SignedDuration),
+    /// The longest that may be.
+    AtMost(SignedDuration),
     /// An address, where it is known.
     Address(Option<IpAddr>),
     /// Address blocks.
@@ -105,6 +109,8 @@ impl fmt::Display for Shown<'_> {
             Self::Text(text) => f.write_str(text),
             Self::Texts(texts) => list(f, texts.iter().map(|text| text as _)),
             Self::Time(time) => write!(f, "{time}"),
+            Self::Duration(duration) => write!(f, "{duration:#}"),
+            Self::AtMost(limit) => write!(f, "at most {limit:#}"),
             Self::Address(Some(address)) => write!(f, "{address}"),
             Self::Pair(namespace, name) => write!(f, "{namespace}/{name}"),
             Self::Blocks(blocks) => list(f, blocks.iter().map(|block| block as _)),

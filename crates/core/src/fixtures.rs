@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::auth_method::{Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl};
+use crate::auth_method::{
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds,
+};
 use crate::facts::{Facts, VerificationMode};
 use crate::key::PublicKey;
 use crate::rule::{Rule, RuleSpec};
@@ -19,25 +21,15 @@ pub(crate) fn method(keys: Vec<PublicKey>) -> AuthMethod {
         id: "my-k8s-auth-method".parse().unwrap(),
         uid: Uuid::from_u128(1),
         access_id: "p-abcdefghijkl".parse().unwrap(),
-        settings: Settings {
-            description: String::new(),
-            access_expires: None,
-            token_ttl: TokenTtl::default(),
-            disabled: false,
-            bound_ips: vec![],
-            gw_bound_ips: vec![],
-            kind: Kind::Kubernetes(Kubernetes {
-                audiences: Audiences::ApiServer,
-                rules: vec![rule],
-                public_keys: keys
-                    .into_iter()
-                    .map(|key| MethodKey {
-                        key,
-                        create_time: noon(),
-                    })
-                    .collect(),
-            }),
-        },
+        settings: Settings::new(Kind::Kubernetes(Kubernetes {
+            audiences: Audiences::ApiServer,
+            tokens: TokenBounds::default(),
+            rules: vec![rule],
+            public_keys: keys
+                .into_iter()
+                .map(|key| MethodKey::new(key, noon()))
+                .collect(),
+        })),
     }
 }
 
@@ -73,7 +65,7 @@ pub(crate) fn facts() -> Facts {
         for_api_server: true,
         legacy: false,
         issue_time: Some(noon()),
-        expire_time: None,
+        expire_time: Some(noon() + jiff::SignedDuration::from_hours(1)),
         mode: VerificationMode::Review,
         namespace_labels: None,
     }

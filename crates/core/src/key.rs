@@ -32,6 +32,22 @@ pub enum SigningAlgorithm {
     Rs256,
 }
 
+/// What a new key can be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NewKey {
+    /// ECDSA on P-256.
+    #[default]
+    Es256,
+    /// EdDSA on Ed25519.
+    Ed25519,
+    /// RSA of 2048 bits, the fewest that are taken.
+    Rsa2048,
+    /// RSA of 3072 bits.
+    Rsa3072,
+    /// RSA of 4096 bits.
+    Rsa4096,
+}
+
 /// A private key. Secret.
 #[derive(Clone)]
 pub struct SigningKey {
@@ -127,7 +143,19 @@ impl SigningKey {
     /// # Errors
     /// When the system has no randomness.
     pub fn generate(algorithm: SigningAlgorithm) -> Result<Self, NoRandomness> {
-        let pkcs8 = draw_pkcs8(algorithm).map_err(|_| NoRandomness)?;
+        Self::draw(match algorithm {
+            SigningAlgorithm::Es256 => NewKey::Es256,
+            SigningAlgorithm::Ed25519 => NewKey::Ed25519,
+            SigningAlgorithm::Rs256 => NewKey::Rsa3072,
+        })
+    }
+
+    /// Draws a new key of that kind.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn draw(kind: NewKey) -> Result<Self, NoRandomness> {
+        let pkcs8 = draw_pkcs8(kind).map_err(|_| NoRandomness)?;
         Self::from_pkcs8(&pkcs8).map_err(|_| NoRandomness)
     }
 
@@ -197,17 +225,19 @@ impl SigningKey {
     }
 }
 
-fn draw_pkcs8(algorithm: SigningAlgorithm) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
-    let pkcs8 = match algorithm {
-        SigningAlgorithm::Es256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?
+fn draw_pkcs8(kind: NewKey) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+    let rsa = |size| -> Result<Vec<u8>, Unspecified> {
+        Ok(RsaKeyPair::generate(size)?.as_der()?.as_ref().to_vec())
+    };
+    let pkcs8 = match kind {
+        NewKey::Es256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?
             .to_pkcs8v1()?
             .as_ref()
             .to_vec(),
-        SigningAlgorithm::Ed25519 => Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref().to_vec(),
-        SigningAlgorithm::Rs256 => RsaKeyPair::generate(KeySize::Rsa3072)?
-            .as_der()?
-            .as_ref()
-            .to_vec(),
+        NewKey::Ed25519 => Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref().to_vec(),
+        NewKey::Rsa2048 => rsa(KeySize::Rsa2048)?,
+        NewKey::Rsa3072 => rsa(KeySize::Rsa3072)?,
+        NewKey::Rsa4096 => rsa(KeySize::Rsa4096)?,
     };
     Ok(Zeroizing::new(pkcs8))
 }

@@ -31,4 +31,6 @@ pub mod resource_id;
 pub mod rule;
 pub mod seal;
 pub mod sealed_config;
+pub mod seconds;
 pub mod selector;
+pub mod sub_claim;

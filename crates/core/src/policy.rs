@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::auth_method::{Audiences, AuthMethod, Kubernetes};
+use crate::auth_method::{Audiences, AuthMethod, Kubernetes, TokenTraits};
 use crate::check::{Check, Finding, Shown, Step};
 use crate::facts::Facts;
 use crate::ip;
@@ -73,6 +73,7 @@ struct Attempt<'a> {
 struct Presented<'a> {
     kubernetes: &'a Kubernetes,
     facts: &'a Facts,
+    now: Timestamp,
 }
 
 /// A check; `None`: the method doesn't ask.
@@ -87,8 +88,9 @@ const ADMISSION: &[(&str, AdmissionCheck)] = &[
     ("bound_ips", bound_ips),
 ];
 
-/// Whether the presented token is one that the method takes, by the field that says so.
-const TOKEN: &[(&str, TokenCheck)] = &[("allow_legacy_tokens", legacy), ("audiences", audiences)];
+/// Whether the presented token is one that the method takes, by the field that says so; its
+/// `TokenBounds` come first.
+const TOKEN: &[(&str, TokenCheck)] = &[("audiences", audiences)];
 
 /// Whether the method takes logins at all, now and from that address.
 ///
@@ -134,7 +136,11 @@ pub fn decide(admission: Admission<'_>, facts: Facts, now: Timestamp) -> Result<
 pub fn explain(method: &AuthMethod, facts: &Facts, now: Timestamp) -> Explanation {
     let mut checks = explain_admission(method, facts.client_ip, now);
     if let Some(kubernetes) = method.kubernetes() {
-        let presented = Presented { kubernetes, facts };
+        let presented = Presented {
+            kubernetes,
+            facts,
+            now,
+        };
         let token = presented.findings();
         checks.extend(token.map(|(bound, found)| Check::new(Step::Token, None, bound, &found)));
         for (index, rule) in kubernetes.rules.iter().enumerate() {
@@ -169,7 +175,12 @@ pub fn explain_admission(
 
 fn judge(admission: Admission<'_>, facts: &Facts, now: Timestamp) -> Result<Allowed, Denial> {
     let Admission { method, kubernetes } = admission;
-    for (_, finding) in (Presented { kubernetes, facts }).findings() {
+    let presented = Presented {
+        kubernetes,
+        facts,
+        now,
+    };
+    for (_, finding) in presented.findings() {
         finding.outcome?;
     }
     Ok(Allowed {
@@ -187,8 +198,16 @@ impl<'a> Attempt<'a> {
 
 impl<'a> Presented<'a> {
     fn findings(self) -> impl Iterator<Item = (&'static str, Finding<'a>)> {
+        let Self {
+            kubernetes,
+            facts,
+            now,
+        } = self;
+        let bounds = kubernetes
+            .tokens
+            .findings(TokenTraits::of(facts), facts.mode, now);
         let asked = TOKEN.iter();
-        asked.filter_map(move |(bound, check)| Some((*bound, check(self)?)))
+        bounds.chain(asked.filter_map(move |(bound, check)| Some((*bound, check(self)?))))
     }
 }
 
@@ -237,16 +256,6 @@ fn bound_ips(attempt: Attempt<'_>) -> Option<Finding<'_>> {
             DenyReason::ClientIpNotBound,
         )
     })
-}
-
-fn legacy(presented: Presented<'_>) -> Option<Finding<'_>> {
-    let legacy = presented.facts.legacy;
-    Some(Finding::new(
-        Shown::Text("a token with an expiry"),
-        Shown::Text(if legacy { "none" } else { "an expiry" }),
-        !legacy,
-        DenyReason::TokenWithoutExpiry,
-    ))
 }
 
 fn audiences(presented: Presented<'_>) -> Option<Finding<'_>> {

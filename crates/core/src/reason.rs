@@ -52,6 +52,18 @@ reasons! {
     TokenNotYetValid = "TOKEN_NOT_YET_VALID",
     /// The presented token has no expiry and the method doesn't allow that.
     TokenWithoutExpiry = "TOKEN_WITHOUT_EXPIRY",
+    /// The presented token doesn't say when it was issued, and the method limits its age or lifetime.
+    TokenWithoutIssueTime = "TOKEN_WITHOUT_ISSUE_TIME",
+    /// The presented token was issued longer ago than the method's `max_presented_age`.
+    TokenTooOld = "TOKEN_TOO_OLD",
+    /// The presented token lives longer than the method's `max_presented_lifetime`.
+    TokenLifetimeTooLong = "TOKEN_LIFETIME_TOO_LONG",
+    /// The method takes each token once, and this one logged in before.
+    TokenUsedBefore = "TOKEN_USED_BEFORE",
+    /// The method takes each token once, and the API server doesn't say which one this is.
+    CredentialIdMissing = "CREDENTIAL_ID_MISSING",
+    /// The method takes tokens that are bound to a pod, and this one isn't.
+    PodRequired = "POD_REQUIRED",
     /// None of the method's audiences is the presented token's.
     TokenAudienceNotAccepted = "TOKEN_AUDIENCE_NOT_ACCEPTED",
     /// A claim that is read has the wrong type.
@@ -90,8 +102,10 @@ reasons! {
     NoRules = "NO_RULES",
     /// The assertion isn't a well-formed JWS of its type.
     AssertionMalformed = "ASSERTION_MALFORMED",
-    /// The assertion's `kid` is no current key of the method.
+    /// The assertion's `kid` is no key of the method.
     AssertionKeyUnknown = "ASSERTION_KEY_UNKNOWN",
+    /// The assertion's `kid` is a key of the method that has expired.
+    AssertionKeyExpired = "ASSERTION_KEY_EXPIRED",
     /// The assertion's signature is wrong.
     AssertionSignatureInvalid = "ASSERTION_SIGNATURE_INVALID",
     /// The assertion's `iss` isn't the access ID.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use kube_sim::{KubeSim, Options};
 use postern_core::auth_method::{
-    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds,
 };
 use postern_core::ca_bundle::CaBundle;
 use postern_core::facts::VerificationMode;
@@ -34,10 +34,8 @@ pub(crate) fn kubernetes(key: &SigningKey) -> Kubernetes {
     Kubernetes {
         audiences: Audiences::ApiServer,
         rules: vec![Rule::parse(spec).unwrap()],
-        public_keys: vec![MethodKey {
-            key: key.public().clone(),
-            create_time: Timestamp::now(),
-        }],
+        tokens: TokenBounds::default(),
+        public_keys: vec![MethodKey::new(key.public().clone(), Timestamp::now())],
     }
 }
 
@@ -46,15 +44,7 @@ pub(crate) fn method(kubernetes: Kubernetes) -> AuthMethod {
         id: "my-k8s-auth-method".parse().unwrap(),
         uid: Uuid::from_u128(1),
         access_id: "p-abcdefghijkl".parse().unwrap(),
-        settings: Settings {
-            description: String::new(),
-            access_expires: None,
-            token_ttl: TokenTtl::default(),
-            disabled: false,
-            bound_ips: vec![],
-            gw_bound_ips: vec![],
-            kind: Kind::Kubernetes(kubernetes),
-        },
+        settings: Settings::new(Kind::Kubernetes(kubernetes)),
     }
 }
 

@@ -177,9 +177,7 @@ impl Login {
             .ok_or(DenyReason::MethodUnknown)?;
         let kubernetes = method.kubernetes().ok_or(DenyReason::MethodUnknown)?;
         let key = cluster.config().signing_key.public().id();
-        kubernetes
-            .key(key.as_str())
-            .ok_or(DenyReason::AssertionKeyUnknown)?;
+        kubernetes.key(key.as_str(), self.now())?;
         Ok(Route { cluster, method })
     }
 

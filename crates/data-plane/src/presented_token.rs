@@ -6,7 +6,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
-use postern_core::auth_method::Kubernetes;
+use postern_core::auth_method::{Kubernetes, TokenBounds};
+use postern_core::facts::VerificationMode;
 use postern_core::k8s_auth_config::Issuers;
 use postern_core::reason::DenyReason;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -86,7 +87,8 @@ impl PresentedToken {
         now: Timestamp,
     ) -> Result<(), DenyReason> {
         let claims = &self.claims;
-        if claims.expire_time.is_none() {
+        let bounds = &method.tokens;
+        if claims.expire_time.is_none() && !bounds.allow_legacy {
             return Err(DenyReason::TokenWithoutExpiry);
         }
         if !issuers.accept(claims.issuer.as_deref()) {
@@ -108,7 +110,12 @@ impl PresentedToken {
         if !listed.is_empty() && !claims.audiences.iter().any(|aud| listed.contains(aud)) {
             return Err(DenyReason::TokenAudienceNotAccepted);
         }
-        Ok(())
+        // Its credential ID only the API server says; what a mode asks beyond waits for the decision.
+        let bounds = TokenBounds {
+            single_use: false,
+            ..bounds.clone()
+        };
+        bounds.check(claims.traits(), VerificationMode::Review, now)
     }
 }
 

@@ -65,6 +65,8 @@ pub const SERVICES: &[Service] = &[
         ("ListAuthMethods", Need::Administrator),
         ("UpdateAuthMethod", Need::Administrator),
         ("DeleteAuthMethod", Need::Administrator),
+        ("AddPublicKey", Need::Administrator),
+        ("RemovePublicKey", Need::Administrator),
     ]},
     Service { name: "postern.v1.SealedK8sAuthConfigService", served_by: CONTROL_PLANE, methods: &[
         ("CreateSealedK8sAuthConfig", Need::GatewayOnBehalf),

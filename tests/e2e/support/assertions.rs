@@ -87,7 +87,7 @@ impl World {
             for_api_server: true,
             legacy: false,
             issue_time: None,
-            expire_time: None,
+            expire_time: Some("2100-01-01T00:00:00Z".parse().unwrap()),
             mode: VerificationMode::Review,
             namespace_labels: None,
         };

@@ -80,7 +80,7 @@ pub(crate) struct UpdateArgs {
     bounds: BoundFlags,
     #[command(flatten)]
     settings: SettingFlags,
-    /// Empty a field: description, access_expires, bound_ips, gw_bound_ips, audience, bound_namespaces, bound_pod_names, bound_sa_names, bound_namespaced_sa_names, bound_node_names, bound_namespace_selector
+    /// Empty a field: description, access_expires, token_max_ttl, bound_ips, gw_bound_ips, audience, max_presented_age, max_presented_lifetime, audit_logs_claims, bound_namespaces, bound_pod_names, bound_sa_names, bound_namespaced_sa_names, bound_node_names, bound_namespace_selector
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     clear: Vec<String>,
 }
@@ -314,6 +314,10 @@ impl UpdateArgs {
             "bound_ips" => !settings.bound_ips.is_empty(),
             "gw_bound_ips" => !settings.gw_bound_ips.is_empty(),
             "audience" => !settings.audience.is_empty(),
+            "token_max_ttl" => settings.token_max_ttl.is_some(),
+            "max_presented_age" => settings.max_presented_age.is_some(),
+            "max_presented_lifetime" => settings.max_presented_lifetime.is_some(),
+            "audit_logs_claims" => !settings.audit_logs_claims.is_empty(),
             "bound_namespaces" => !bounds.bound_namespaces.is_empty(),
             "bound_pod_names" => !bounds.bound_pod_names.is_empty(),
             "bound_sa_names" => !bounds.bound_sa_names.is_empty(),
@@ -359,6 +363,10 @@ fn clear(method: &mut pb::AuthMethod, field: &str) -> Result<(), Failure> {
         "bound_ips" => method.bound_ips.clear(),
         "gw_bound_ips" => method.gw_bound_ips.clear(),
         "audience" => kubernetes_of(method)?.audiences.clear(),
+        "token_max_ttl" => method.token_max_ttl = None,
+        "max_presented_age" => kubernetes_of(method)?.max_presented_age = None,
+        "max_presented_lifetime" => kubernetes_of(method)?.max_presented_lifetime = None,
+        "audit_logs_claims" => method.audit_logs_claims.clear(),
         _ => {
             let rule = match kubernetes_of(method)?.rules.as_mut_slice() {
                 [rule] => rule,

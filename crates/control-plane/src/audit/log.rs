@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use postern_core::audit::{Event, EventKind, Severity};
-use postern_core::facts::Facts;
+use postern_core::facts::{Facts, SubClaims};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -38,6 +38,8 @@ struct Line<'a> {
     caller: Caller<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<Subject<'a>>,
+    #[serde(skip_serializing_if = "SubClaims::is_empty")]
+    sub_claims: &'a SubClaims,
     decision: Decision<'a>,
     token: Token<'a>,
     count: u32,
@@ -128,6 +130,7 @@ fn line(event: &Event) -> Line<'_> {
             user_agent: &event.user_agent,
         },
         subject: event.facts.as_ref().map(subject),
+        sub_claims: &event.sub_claims,
         decision: Decision {
             result: result(event.kind),
             reason: &event.reason,

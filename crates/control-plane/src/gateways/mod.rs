@@ -6,4 +6,4 @@ mod sync;
 pub(crate) mod url;
 
 pub(crate) use admin::Gateways;
-pub(crate) use sync::GatewaySync;
+pub(crate) use sync::{GatewaySync, KeyNotes};

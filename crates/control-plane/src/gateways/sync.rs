@@ -1,9 +1,13 @@
 //! GatewaySyncService: what gateways themselves ask for.
 
+mod key_notes;
 mod reported;
+
+pub(crate) use key_notes::KeyNotes;
 
 use postern_core::access_id::AccessId;
 use postern_core::access_token::Accessor;
+use postern_core::assertion;
 use postern_core::invalid::Violations;
 use postern_core::reason::DenyReason;
 use postern_proto::convert::{audit, time};
@@ -24,6 +28,8 @@ use crate::store::{Exchange, Exchanged, Granted};
 
 pub(crate) struct GatewaySync {
     pub(crate) context: Context,
+    /// Which keys' use needn't be noted yet.
+    pub(crate) key_uses: KeyNotes,
     /// Ends the streams.
     pub(crate) shutdown: CancellationToken,
 }
@@ -93,12 +99,31 @@ impl GatewaySync {
     ) -> Result<pb::ExchangeAssertionResponse, Error> {
         let exchange = self.presented(request)?;
         match self.context.store.exchange(&exchange).await? {
-            Exchanged::Granted(granted) => Ok(response(&granted, exchange.now)),
+            Exchanged::Granted(granted) => {
+                self.note_key_use(&exchange).await;
+                Ok(response(&granted, exchange.now))
+            }
             // Clocks that differ are the servers' own fault, and no word about the pod.
             Exchanged::Refused(DenyReason::AssertionStale) => Err(Error::permission_denied(
                 "the assertion isn't of this time: the gateway's clock and the control plane's differ by more than 60 seconds",
             )),
             Exchanged::Refused(_) => Err(Error::LoginRefused),
+        }
+    }
+
+    /// Shows administrators whether a key is still needed. Once a minute a login waits for it, and
+    /// none fails over it.
+    async fn note_key_use(&self, exchange: &Exchange) {
+        let Some(key_id) = assertion::key_id(&exchange.assertion) else {
+            return;
+        };
+        if !self.key_uses.due(&key_id, exchange.now) {
+            return;
+        }
+        let store = &self.context.store;
+        let noted = store.key_used(&exchange.access_id, &key_id, exchange.now);
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, "couldn't note that a key was used");
         }
     }
 

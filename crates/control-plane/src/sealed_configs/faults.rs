@@ -14,6 +14,7 @@ pub(super) fn of_create(error: WriteError, view: &ConfigView) -> Error {
         WriteError::Exists
         | WriteError::Stale { .. }
         | WriteError::InUse(_)
+        | WriteError::Protected
         | WriteError::Invalid(_)
         | WriteError::Store(_) => view.name.to_string(),
     };

@@ -1,12 +1,13 @@
 //! Resources as JSON for audit records, without anything secret.
 
 use jiff::Timestamp;
-use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes};
+use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes, MethodKey};
 use postern_core::facts::VerificationMode;
 use postern_core::ip::IpBlock;
 use postern_core::k8s_auth_config::{Issuers, TlsServerName};
 use postern_core::rule::{Rule, RuleSpec};
 use postern_core::sealed_config::ConfigView;
+use postern_core::seconds::Seconds;
 use serde::Serialize;
 
 use super::Gateway;
@@ -18,9 +19,14 @@ struct MethodDocument<'m> {
     #[serde(skip_serializing_if = "Option::is_none")]
     access_expire_time: Option<Timestamp>,
     token_ttl_seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_max_ttl_seconds: Option<u64>,
     disabled: bool,
     bound_ips: Vec<String>,
     gw_bound_ips: Vec<String>,
+    force_sub_claims: bool,
+    audit_logs_claims: Vec<&'static str>,
+    delete_protection: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     kubernetes: Option<KubernetesDocument<'m>>,
 }
@@ -29,8 +35,22 @@ struct MethodDocument<'m> {
 struct KubernetesDocument<'m> {
     audiences: &'m [String],
     allow_any_audience: bool,
+    allow_legacy_tokens: bool,
+    require_pod: bool,
+    single_use: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_presented_age_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_presented_lifetime_seconds: Option<u64>,
     rules: Vec<&'m RuleSpec>,
-    public_key_ids: Vec<&'m str>,
+    public_keys: Vec<KeyDocument<'m>>,
+}
+
+#[derive(Serialize)]
+struct KeyDocument<'m> {
+    key_id: &'m str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire_time: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
@@ -77,19 +97,40 @@ pub(super) fn method(method: &AuthMethod) -> Option<String> {
         description: &settings.description,
         access_expire_time: settings.access_expires,
         token_ttl_seconds: settings.token_ttl.get().as_secs(),
+        token_max_ttl_seconds: settings.token_max_ttl.map(Seconds::as_secs),
         disabled: settings.disabled,
         bound_ips: blocks(&settings.bound_ips),
         gw_bound_ips: blocks(&settings.gw_bound_ips),
+        force_sub_claims: settings.force_sub_claims,
+        audit_logs_claims: settings
+            .audit_logs_claims
+            .iter()
+            .map(|name| name.as_str())
+            .collect(),
+        delete_protection: settings.delete_protection,
         kubernetes: method.kubernetes().map(kubernetes),
     })
 }
 
 fn kubernetes(kubernetes: &Kubernetes) -> KubernetesDocument<'_> {
+    let tokens = &kubernetes.tokens;
     KubernetesDocument {
         audiences: kubernetes.audiences.listed(),
         allow_any_audience: kubernetes.audiences == Audiences::Any,
+        allow_legacy_tokens: tokens.allow_legacy,
+        require_pod: tokens.require_pod,
+        single_use: tokens.single_use,
+        max_presented_age_seconds: tokens.max_age.map(Seconds::as_secs),
+        max_presented_lifetime_seconds: tokens.max_lifetime.map(Seconds::as_secs),
         rules: kubernetes.rules.iter().map(Rule::spec).collect(),
-        public_key_ids: kubernetes.key_ids().map(|id| id.as_str()).collect(),
+        public_keys: kubernetes.public_keys.iter().map(key).collect(),
+    }
+}
+
+fn key(method_key: &MethodKey) -> KeyDocument<'_> {
+    KeyDocument {
+        key_id: method_key.key.id().as_str(),
+        expire_time: method_key.expire_time,
     }
 }
 

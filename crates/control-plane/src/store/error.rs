@@ -55,6 +55,9 @@ pub(crate) enum WriteError {
     /// Needed by these K8s auth configs, full names, 20 at most.
     #[error("is used by {}", .0.join(", "))]
     InUse(Vec<String>),
+    /// Not to be deleted, with or without force.
+    #[error("is protected from deletion")]
+    Protected,
     /// Doesn't fit what is stored.
     #[error(transparent)]
     Invalid(#[from] Invalid),

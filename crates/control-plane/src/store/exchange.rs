@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use postern_core::assertion::{self, Claims};
 use postern_core::audit::{Component, Event, EventKind};
 use postern_core::auth_method::AuthMethod;
-use postern_core::facts::Facts;
+use postern_core::facts::{Facts, SubClaims};
 use postern_core::policy::{self, Denial, Grant};
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::ConfigName;
-use postern_core::{ip, resource_id::ResourceId};
+use postern_core::{ip, resource_id::ResourceId, sub_claim};
 
 use super::{Exchange, Inconsistent};
 
@@ -31,6 +31,7 @@ pub(super) struct Refusal {
     access_id: Option<String>,
     config: Option<String>,
     facts: Option<Facts>,
+    sub_claims: SubClaims,
 }
 
 /// What an assertion says, once it is known to be the caller's own.
@@ -113,6 +114,7 @@ impl Refusal {
             access_id: None,
             config: None,
             facts: None,
+            sub_claims: SubClaims::new(),
         }
     }
 
@@ -129,8 +131,11 @@ impl Refusal {
     }
 
     /// Through a config of the caller's own.
-    pub(super) fn of_config(mut self, config: &ConfigName) -> Self {
+    pub(super) fn of_config(mut self, method: &AuthMethod, config: &ConfigName) -> Self {
         self.config = Some(config.to_string());
+        if let Some(facts) = &self.facts {
+            self.sub_claims = logged_claims(method, facts, config);
+        }
         self
     }
 
@@ -147,14 +152,22 @@ impl Refusal {
             reason: self.reason.as_str().to_owned(),
             rule: self.rule,
             facts: self.facts,
+            sub_claims: self.sub_claims,
             ..Event::new(EventKind::LoginDenied, Component::ControlPlane, request.now)
         }
     }
 }
 
+/// The sub-claims that the method wants in its logins' records.
+fn logged_claims(method: &AuthMethod, facts: &Facts, config: &ConfigName) -> SubClaims {
+    let claims = facts.sub_claims(&config.to_string(), config.gateway.as_str());
+    sub_claim::selected(&claims, &method.settings.audit_logs_claims)
+}
+
 /// The record of a grant.
 pub(super) fn granted(
     request: &Exchange,
+    method: &AuthMethod,
     grant: &Grant,
     config: &ConfigName,
     accessor: &str,
@@ -168,6 +181,7 @@ pub(super) fn granted(
         accessor: accessor.to_owned(),
         rule: Some(grant.rule()),
         facts: Some(grant.facts().clone()),
+        sub_claims: logged_claims(method, grant.facts(), config),
         ..Event::new(
             EventKind::LoginGranted,
             Component::ControlPlane,

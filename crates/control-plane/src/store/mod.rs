@@ -13,6 +13,7 @@ mod document;
 mod error;
 mod exchange;
 mod hooks;
+mod key_uses;
 mod page;
 mod postgres;
 mod rows;
@@ -27,6 +28,7 @@ mod contract;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use postern_core::access_id::AccessId;
 use postern_core::access_token::TokenHash;
 use postern_core::audit::Event;
 use postern_core::auth_method::{AuthMethod, Settings};
@@ -38,6 +40,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub(crate) use error::{Inconsistent, StoreError, WriteError};
+pub(crate) use key_uses::{KeyUse, KeyUses};
 pub(crate) use page::Page;
 pub(crate) use types::{
     AuditSink, Cause, Change, Changes, Etag, EventCursor, Exchange, Exchanged, FirstStart, Gateway,
@@ -155,6 +158,21 @@ impl Store {
         cause: &Cause,
     ) -> Write<()> {
         on_engine!(self.delete_auth_method(method, etag, force, cause))
+    }
+
+    /// Of the keys of all methods from `first` to `last`, by ID.
+    pub(crate) async fn key_uses(&self, first: &ResourceId, last: &ResourceId) -> Read<KeyUses> {
+        on_engine!(self.key_uses(first, last))
+    }
+
+    /// Notes that a login was signed with the key; within a minute of the last note it does nothing.
+    pub(crate) async fn key_used(
+        &self,
+        access_id: &AccessId,
+        key_id: &str,
+        now: Timestamp,
+    ) -> Read<()> {
+        on_engine!(self.key_used(access_id, key_id, now))
     }
 
     pub(crate) async fn create_gateway(

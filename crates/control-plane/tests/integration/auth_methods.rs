@@ -77,7 +77,7 @@ async fn what_is_created_is_read_by_both_of_its_names() {
 }
 
 #[tokio::test]
-async fn the_api_servers_own_audience_is_a_warning() {
+async fn whose_audience_and_legacy_tokens_are_warnings() {
     let world = World::start().await;
     let admin = world.administrator().await;
     let warned = async |id: &str, method: pb::AuthMethod| {
@@ -92,10 +92,13 @@ async fn the_api_servers_own_audience_is_a_warning() {
     let plain = method(&signing_key());
     let (mut listed, mut any) = (plain.clone(), plain.clone());
     kubernetes(&mut listed).audiences = vec!["postern".to_owned()];
+    let mut legacy = listed.clone();
+    kubernetes(&mut legacy).allow_legacy_tokens = Some(true);
     kubernetes(&mut any).allow_any_audience = Some(true);
     assert_eq!(warned("a", plain).await, ["API_SERVER_AUDIENCE"]);
     assert!(warned("b", listed).await.is_empty());
-    assert!(warned("c", any).await.is_empty());
+    assert_eq!(warned("c", any).await, ["ANY_AUDIENCE"]);
+    assert_eq!(warned("d", legacy).await, ["LEGACY_TOKENS"]);
 }
 
 #[tokio::test]

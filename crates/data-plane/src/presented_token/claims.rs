@@ -1,6 +1,7 @@
 //! The claims that are read, by their exact names.
 
 use jiff::Timestamp;
+use postern_core::auth_method::TokenTraits;
 use postern_core::facts::Facts;
 use postern_core::reason::DenyReason;
 use serde_json::Value;
@@ -56,6 +57,16 @@ impl Claims {
             }
         }
         Ok(claims)
+    }
+
+    /// What a method's bounds look at.
+    pub(super) fn traits(&self) -> TokenTraits<'_> {
+        TokenTraits {
+            issue_time: self.issue_time,
+            expire_time: self.expire_time,
+            pod: self.pod_uid.as_deref(),
+            credential_id: None,
+        }
     }
 
     /// Whether the token names the same subject as what was verified, where both name one.

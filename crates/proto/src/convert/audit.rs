@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use postern_core::audit::{Component, Event, EventKind, Severity};
 use postern_core::facts::{Facts, NamespaceLabels, SubClaims, VerificationMode};
 use postern_core::invalid::{Invalid, Violations};
+use postern_core::sub_claim::SubClaimName;
 use std::collections::{BTreeMap, HashMap};
 
 use super::time;
@@ -11,6 +12,8 @@ use crate::pb;
 
 /// The longest text that a reported record may hold in one field, in bytes.
 const MAX_TEXT: usize = 1024;
+/// The most that the values of a sub-claim may have, in bytes: `aud` holds as much as a token does.
+const MAX_CLAIM: usize = 16 * 1024;
 
 /// A number that is no verification mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +48,7 @@ pub fn to_pb(event: &Event) -> pb::AuditEvent {
         revision: event.revision.map(|r| r.to_string()).unwrap_or_default(),
         before_json: event.before.clone().unwrap_or_default(),
         after_json: event.after.clone().unwrap_or_default(),
+        sub_claims: sub_claims(&event.sub_claims),
     }
 }
 
@@ -85,6 +89,7 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
         .as_ref()
         .map(|f| facts_from_pb(f).map_err(|e| e.within("facts")));
     let facts = facts.and_then(|facts| faults.absorb(facts));
+    let sub_claims = sub_claims_from_pb(&mut faults, &wire.sub_claims);
     let (Some(id), Some(kind), Some(event_time)) = (id, kind, event_time) else {
         return Err(faults.into_invalid());
     };
@@ -97,6 +102,7 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
     event.caller_ip = caller_ip;
     event.user_agent.clone_from(&wire.user_agent);
     event.facts = facts;
+    event.sub_claims = sub_claims;
     event.reason.clone_from(&wire.reason);
     event.rule = wire.rule.and_then(|rule| usize::try_from(rule).ok());
     event.count = u32::try_from(wire.count).unwrap_or(1).max(1);
@@ -202,6 +208,26 @@ fn labels_from_pb(wire: &HashMap<String, String>) -> Option<NamespaceLabels> {
     let labels: BTreeMap<String, String> = wire.clone().into_iter().collect();
     let keys = labels.keys().map(String::as_str);
     (!wire.is_empty()).then(|| NamespaceLabels::read(keys, &labels))
+}
+
+/// By their closed list of names, and no longer than other texts of a record.
+fn sub_claims_from_pb(
+    faults: &mut Violations,
+    wire: &HashMap<String, pb::StringList>,
+) -> SubClaims {
+    let mut claims = SubClaims::new();
+    for (name, list) in wire {
+        let name = faults.check("sub_claims", name.parse::<SubClaimName>());
+        if list.values.iter().map(String::len).sum::<usize>() > MAX_CLAIM {
+            faults.add(
+                "sub_claims",
+                format!("has values of more than {MAX_CLAIM} bytes"),
+            );
+        } else if let Some(name) = name {
+            claims.insert(name.to_string(), list.values.clone());
+        }
+    }
+    claims
 }
 
 /// Sub-claims on the wire.

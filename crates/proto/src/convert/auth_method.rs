@@ -1,32 +1,23 @@
 //! `AuthMethod` and what stands in it.
 
+use std::fmt;
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use postern_core::auth_method::{
-    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenTtl,
 };
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::ip::IpBlock;
 use postern_core::key::{PublicKey, SigningAlgorithm};
-use prost_types::FieldMask;
+use postern_core::seconds::Seconds;
 
-use super::mask::{Mask, take};
 use super::{rule, time};
 use crate::pb;
 
-/// What an update can name.
-const UPDATABLE: &[&str] = &[
-    "description",
-    "access_expire_time",
-    "token_ttl",
-    "disabled",
-    "bound_ips",
-    "gw_bound_ips",
-    "kubernetes",
-    "kubernetes.audiences",
-    "kubernetes.allow_any_audience",
-    "kubernetes.rules",
-    "kubernetes.public_keys",
-];
+mod update;
+
+pub use update::updated_settings;
 
 /// The settings that a create asks for; keys that it brings are dated `now`.
 ///
@@ -34,112 +25,6 @@ const UPDATABLE: &[&str] = &[
 /// Every fault at once, by field.
 pub fn settings(wire: &pb::AuthMethod, now: Timestamp) -> Result<Settings, Invalid> {
     settings_keeping(wire, &[], now)
-}
-
-/// The settings after an update: `current` with what `patch` changes under `mask`.
-///
-/// Keys that stay keep their date.
-///
-/// # Errors
-/// Every fault at once, by field; a mask that names an unknown or output-only field.
-pub fn updated_settings(
-    current: &AuthMethod,
-    patch: &pb::AuthMethod,
-    mask: Option<&FieldMask>,
-    now: Timestamp,
-) -> Result<Settings, Invalid> {
-    let mut faults = Violations::default();
-    let mask = Mask::parse(mask, UPDATABLE, &mut faults);
-    let mut merged = to_pb(current);
-    take!(
-        mask,
-        "description",
-        merged.description,
-        patch.description.clone(),
-        patch.description.is_some()
-    );
-    take!(
-        mask,
-        "access_expire_time",
-        merged.access_expire_time,
-        patch.access_expire_time,
-        patch.access_expire_time.is_some()
-    );
-    take!(
-        mask,
-        "token_ttl",
-        merged.token_ttl,
-        patch.token_ttl,
-        patch.token_ttl.is_some()
-    );
-    take!(
-        mask,
-        "disabled",
-        merged.disabled,
-        patch.disabled,
-        patch.disabled.is_some()
-    );
-    take!(
-        mask,
-        "bound_ips",
-        merged.bound_ips,
-        patch.bound_ips.clone(),
-        !patch.bound_ips.is_empty()
-    );
-    take!(
-        mask,
-        "gw_bound_ips",
-        merged.gw_bound_ips,
-        patch.gw_bound_ips.clone(),
-        !patch.gw_bound_ips.is_empty()
-    );
-    merge_type(&mask, &mut merged, patch, &mut faults);
-    faults.finish()?;
-    let keys = current.kubernetes().map_or(&[][..], |k| &k.public_keys);
-    settings_keeping(&merged, keys, now)
-}
-
-fn merge_type(
-    mask: &Mask<'_>,
-    merged: &mut pb::AuthMethod,
-    patch: &pb::AuthMethod,
-    faults: &mut Violations,
-) {
-    use pb::auth_method::Type;
-    let merged = match (&mut merged.r#type, &patch.r#type) {
-        (Some(Type::Kubernetes(merged)), Some(Type::Kubernetes(patch))) => (merged, patch.clone()),
-        (Some(Type::Kubernetes(merged)), None) => (merged, pb::KubernetesAuthMethod::default()),
-        (_, None) => return,
-        (_, Some(_)) => return faults.add("type", "can't be changed"),
-    };
-    let (merged, patch) = merged;
-    let (audiences, rules, keys) = (
-        !patch.audiences.is_empty(),
-        !patch.rules.is_empty(),
-        !patch.public_keys.is_empty(),
-    );
-    take!(
-        mask,
-        "kubernetes.allow_any_audience",
-        merged.allow_any_audience,
-        patch.allow_any_audience,
-        patch.allow_any_audience.is_some()
-    );
-    take!(
-        mask,
-        "kubernetes.audiences",
-        merged.audiences,
-        patch.audiences,
-        audiences
-    );
-    take!(mask, "kubernetes.rules", merged.rules, patch.rules, rules);
-    take!(
-        mask,
-        "kubernetes.public_keys",
-        merged.public_keys,
-        patch.public_keys,
-        keys
-    );
 }
 
 fn settings_keeping(
@@ -154,8 +39,10 @@ fn settings_keeping(
         .and_then(|t| faults.check("access_expire_time", time::from_timestamp(t)));
     let ttl = wire.token_ttl.unwrap_or_default();
     let token_ttl = faults.check("token_ttl", TokenTtl::parse(ttl.seconds, ttl.nanos));
-    let bound_ips = blocks(&mut faults, "bound_ips", &wire.bound_ips);
-    let gw_bound_ips = blocks(&mut faults, "gw_bound_ips", &wire.gw_bound_ips);
+    let bound_ips = each(&mut faults, "bound_ips", &wire.bound_ips);
+    let gw_bound_ips = each(&mut faults, "gw_bound_ips", &wire.gw_bound_ips);
+    let token_max_ttl = seconds(&mut faults, "token_max_ttl", wire.token_max_ttl);
+    let audit_logs_claims = each(&mut faults, "audit_logs_claims", &wire.audit_logs_claims);
     let kind = match &wire.r#type {
         Some(pb::auth_method::Type::Kubernetes(kubernetes)) => faults
             .absorb(
@@ -178,9 +65,13 @@ fn settings_keeping(
         description: wire.description.clone().unwrap_or_default(),
         access_expires,
         token_ttl,
+        token_max_ttl,
         disabled: wire.disabled.unwrap_or_default(),
         bound_ips,
         gw_bound_ips,
+        force_sub_claims: wire.force_sub_claims.unwrap_or_default(),
+        audit_logs_claims,
+        delete_protection: wire.delete_protection.unwrap_or_default(),
         kind,
     };
     faults.absorb(settings.check());
@@ -188,12 +79,41 @@ fn settings_keeping(
     Ok(settings)
 }
 
-fn blocks(faults: &mut Violations, field: &str, texts: &[String]) -> Vec<IpBlock> {
+fn each<T>(faults: &mut Violations, field: &str, texts: &[String]) -> Vec<T>
+where
+    T: FromStr,
+    T::Err: fmt::Display,
+{
     texts
         .iter()
         .enumerate()
         .filter_map(|(i, text)| faults.check(format!("{field}[{i}]"), text.parse()))
         .collect()
+}
+
+fn seconds<const MAX: u64>(
+    faults: &mut Violations,
+    field: &str,
+    wire: Option<prost_types::Duration>,
+) -> Option<Seconds<MAX>> {
+    let wire = wire.unwrap_or_default();
+    faults
+        .check(field, Seconds::parse(wire.seconds, wire.nanos))
+        .flatten()
+}
+
+fn token_bounds(faults: &mut Violations, wire: &pb::KubernetesAuthMethod) -> TokenBounds {
+    TokenBounds {
+        allow_legacy: wire.allow_legacy_tokens.unwrap_or_default(),
+        require_pod: wire.require_pod.unwrap_or_default(),
+        single_use: wire.single_use.unwrap_or_default(),
+        max_age: seconds(faults, "max_presented_age", wire.max_presented_age),
+        max_lifetime: seconds(
+            faults,
+            "max_presented_lifetime",
+            wire.max_presented_lifetime,
+        ),
+    }
 }
 
 fn kubernetes(
@@ -211,17 +131,11 @@ fn kubernetes(
         let parsed = rule::from_pb(rule).map_err(|e| e.within(&format!("rules[{i}]")));
         rules.extend(faults.absorb(parsed));
     }
+    let tokens = token_bounds(&mut faults, wire);
     let mut public_keys = Vec::with_capacity(wire.public_keys.len());
     for (i, wire) in wire.public_keys.iter().enumerate() {
-        let parsed = PublicKey::parse(&wire.public_key);
-        let key = faults.check(format!("public_keys[{i}].public_key"), parsed);
-        if let Some(fault) = key
-            .as_ref()
-            .and_then(|key| algorithm_fault(wire.algorithm, key))
-        {
-            faults.add(format!("public_keys[{i}].algorithm"), fault);
-        }
-        public_keys.extend(key.map(|key| dated(key, known_keys, now)));
+        let key = method_key(wire, known_keys, now);
+        public_keys.extend(faults.absorb(key.map_err(|e| e.within(&format!("public_keys[{i}]")))));
     }
     let Some(audiences) = audiences else {
         return Err(faults.into_invalid());
@@ -229,8 +143,42 @@ fn kubernetes(
     faults.finish()?;
     Ok(Kubernetes {
         audiences,
+        tokens,
         rules,
         public_keys,
+    })
+}
+
+/// A key as a request brings it; one that is `known` keeps the time at which it was added.
+///
+/// # Errors
+/// Every fault at once, by field.
+pub fn method_key(
+    wire: &pb::PublicKey,
+    known: &[MethodKey],
+    now: Timestamp,
+) -> Result<MethodKey, Invalid> {
+    let mut faults = Violations::default();
+    let key = faults.check("public_key", PublicKey::parse(&wire.public_key));
+    if let Some(fault) = key
+        .as_ref()
+        .and_then(|key| algorithm_fault(wire.algorithm, key))
+    {
+        faults.add("algorithm", fault);
+    }
+    let expire_time = wire
+        .expire_time
+        .as_ref()
+        .and_then(|t| faults.check("expire_time", time::from_timestamp(t)));
+    let Some(key) = key else {
+        return Err(faults.into_invalid());
+    };
+    faults.finish()?;
+    let before = known.iter().find(|k| k.key.id() == key.id());
+    Ok(MethodKey {
+        create_time: before.map_or(now, |k| k.create_time),
+        key,
+        expire_time,
     })
 }
 
@@ -256,15 +204,7 @@ fn wire_algorithm(key: &PublicKey) -> pb::SigningAlgorithm {
     }
 }
 
-fn dated(key: PublicKey, known: &[MethodKey], now: Timestamp) -> MethodKey {
-    let before = known.iter().find(|k| k.key.id() == key.id());
-    MethodKey {
-        create_time: before.map_or(now, |k| k.create_time),
-        key,
-    }
-}
-
-/// The method without `meta`.
+/// The method without `meta`, and without what is known of its keys' use.
 pub fn to_pb(method: &AuthMethod) -> pb::AuthMethod {
     let settings = &method.settings;
     let texts = |blocks: &[IpBlock]| blocks.iter().map(ToString::to_string).collect();
@@ -278,6 +218,14 @@ pub fn to_pb(method: &AuthMethod) -> pb::AuthMethod {
         disabled: Some(settings.disabled),
         bound_ips: texts(&settings.bound_ips),
         gw_bound_ips: texts(&settings.gw_bound_ips),
+        token_max_ttl: settings.token_max_ttl.map(|max| time::from_std(max.get())),
+        force_sub_claims: Some(settings.force_sub_claims),
+        audit_logs_claims: settings
+            .audit_logs_claims
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        delete_protection: Some(settings.delete_protection),
         r#type: Some(match &settings.kind {
             Kind::Kubernetes(kubernetes) => {
                 pb::auth_method::Type::Kubernetes(kubernetes_to_pb(kubernetes))
@@ -288,11 +236,17 @@ pub fn to_pb(method: &AuthMethod) -> pb::AuthMethod {
 }
 
 fn kubernetes_to_pb(kubernetes: &Kubernetes) -> pb::KubernetesAuthMethod {
+    let tokens = &kubernetes.tokens;
     pb::KubernetesAuthMethod {
         audiences: kubernetes.audiences.listed().to_vec(),
         allow_any_audience: Some(kubernetes.audiences == Audiences::Any),
         rules: kubernetes.rules.iter().map(rule::to_pb).collect(),
         public_keys: kubernetes.public_keys.iter().map(key_to_pb).collect(),
+        allow_legacy_tokens: Some(tokens.allow_legacy),
+        require_pod: Some(tokens.require_pod),
+        single_use: Some(tokens.single_use),
+        max_presented_age: tokens.max_age.map(|max| time::from_std(max.get())),
+        max_presented_lifetime: tokens.max_lifetime.map(|max| time::from_std(max.get())),
     }
 }
 
@@ -303,6 +257,9 @@ fn key_to_pb(method_key: &MethodKey) -> pb::PublicKey {
         public_key: method_key.key.to_pem(),
         algorithm: algorithm.into(),
         create_time: Some(time::timestamp(method_key.create_time)),
+        expire_time: method_key.expire_time.map(time::timestamp),
+        last_used_time: None,
+        used_by: Vec::new(),
     }
 }
 

@@ -83,6 +83,8 @@ pub enum Error {
 pub enum Precondition {
     /// Other resources name it.
     InUse,
+    /// It says itself that it must not be deleted.
+    DeleteProtected,
     /// The stored config can't be opened with this gateway's keys.
     SealBroken,
 }
@@ -224,12 +226,13 @@ impl Precondition {
     pub(crate) fn reason(self) -> Reason {
         match self {
             Self::InUse => Reason::InUse,
+            Self::DeleteProtected => Reason::DeleteProtected,
             Self::SealBroken => Reason::SealBroken,
         }
     }
 
     pub(crate) fn of(reason: Reason) -> Option<Self> {
-        [Self::InUse, Self::SealBroken]
+        [Self::InUse, Self::DeleteProtected, Self::SealBroken]
             .into_iter()
             .find(|p| p.reason() == reason)
     }

@@ -50,6 +50,8 @@ reasons! {
     EtagMismatch = "ETAG_MISMATCH",
     /// Other resources name it.
     InUse = "IN_USE",
+    /// The resource must not be deleted: its `delete_protection` is switched off first.
+    DeleteProtected = "DELETE_PROTECTED",
     /// The stored config can't be opened by this gateway.
     SealBroken = "SEAL_BROKEN",
     RateLimited = "RATE_LIMITED",

@@ -87,6 +87,20 @@ impl AuthMethodService for Handlers {
         Err(Error::internal("a cause that stays here").into())
     }
 
+    async fn add_public_key(
+        &self,
+        _: Request<pb::AddPublicKeyRequest>,
+    ) -> Answer<pb::AddPublicKeyResponse> {
+        Err(Error::Unimplemented.into())
+    }
+
+    async fn remove_public_key(
+        &self,
+        _: Request<pb::RemovePublicKeyRequest>,
+    ) -> Answer<pb::RemovePublicKeyResponse> {
+        Err(Error::Unimplemented.into())
+    }
+
     async fn delete_auth_method(
         &self,
         request: Request<pb::DeleteAuthMethodRequest>,

@@ -62,6 +62,33 @@ pub(crate) struct SettingFlags {
     /// Take tokens for any audience
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     allow_any_audience: Option<bool>,
+    /// Longest life of a token in all, renewals included, in minutes or such as 8h [default: --jwt-ttl; at most 7 days]
+    #[arg(long, value_name = "MINUTES")]
+    pub(super) token_max_ttl: Option<String>,
+    /// Take tokens without expiry, as Secrets hold them [default: refused]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    allow_legacy_tokens: Option<bool>,
+    /// Refuse a token that isn't bound to a pod
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    require_pod: Option<bool>,
+    /// Take each service-account token for one login only
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    single_use: Option<bool>,
+    /// How long ago a service-account token may have been issued, in minutes or such as 1h
+    #[arg(long, value_name = "MINUTES")]
+    pub(super) max_presented_age: Option<String>,
+    /// How long a service-account token may be good for in all, in minutes or such as 1h
+    #[arg(long, value_name = "MINUTES")]
+    pub(super) max_presented_lifetime: Option<String>,
+    /// Let roles count only by associations that name sub-claims
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    force_sub_claims: Option<bool>,
+    /// Sub-claims to put into the audit records of logins, such as namespace,pod_name
+    #[arg(long, value_name = "CLAIM", value_delimiter = ',')]
+    pub(super) audit_logs_claims: Vec<String>,
+    /// Refuse to delete the method until this is switched off
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    delete_protection: Option<bool>,
     /// Refuse every login
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     disabled: Option<bool>,
@@ -139,12 +166,50 @@ impl SettingFlags {
         if !self.gw_bound_ips.is_empty() {
             method.gw_bound_ips.clone_from(&self.gw_bound_ips);
         }
+        if let Some(text) = &self.token_max_ttl {
+            method.token_max_ttl = Some(values::duration("--token-max-ttl", text, Unit::Minutes)?);
+        }
+        if !self.audit_logs_claims.is_empty() {
+            method.audit_logs_claims.clone_from(&self.audit_logs_claims);
+        }
         method.disabled = self.disabled.or(method.disabled);
-        let kubernetes = kubernetes_of(method)?;
+        method.force_sub_claims = self.force_sub_claims.or(method.force_sub_claims);
+        method.delete_protection = self.delete_protection.or(method.delete_protection);
+        self.apply_to_tokens(kubernetes_of(method)?)
+    }
+
+    /// What a presented token must be like.
+    fn apply_to_tokens(&self, kubernetes: &mut pb::KubernetesAuthMethod) -> Result<(), Failure> {
         if !self.audience.is_empty() {
             kubernetes.audiences.clone_from(&self.audience);
         }
-        kubernetes.allow_any_audience = self.allow_any_audience.or(kubernetes.allow_any_audience);
+        for (given, field) in [
+            (self.allow_any_audience, &mut kubernetes.allow_any_audience),
+            (
+                self.allow_legacy_tokens,
+                &mut kubernetes.allow_legacy_tokens,
+            ),
+            (self.require_pod, &mut kubernetes.require_pod),
+            (self.single_use, &mut kubernetes.single_use),
+        ] {
+            *field = given.or(*field);
+        }
+        for (flag, given, field) in [
+            (
+                "--max-presented-age",
+                &self.max_presented_age,
+                &mut kubernetes.max_presented_age,
+            ),
+            (
+                "--max-presented-lifetime",
+                &self.max_presented_lifetime,
+                &mut kubernetes.max_presented_lifetime,
+            ),
+        ] {
+            if let Some(text) = given {
+                *field = Some(values::duration(flag, text, Unit::Minutes)?);
+            }
+        }
         Ok(())
     }
 }

@@ -240,8 +240,8 @@ async fn keys_that_configs_sign_with_stay(bed: Bed) {
             .value
             .kubernetes()
             .unwrap()
-            .key(new.public().id().as_str())
-            .is_none()
+            .key(new.public().id().as_str(), noon())
+            .is_err()
     );
 }
 

@@ -7,7 +7,8 @@ use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::{AccessToken, Accessor};
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::{
-    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, PresentedLimit, Settings, TokenBounds,
+    TokenMaxTtl, TokenTtl,
 };
 use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::{Issuers, ReviewerView, Timeouts, TokenExp};
@@ -56,11 +57,21 @@ pub(super) fn method(id: &str) -> (AuthMethod, SigningKey) {
             description: "of the tutorial".to_owned(),
             access_expires: Some(later(86_400)),
             token_ttl: TokenTtl::parse(600, 0).unwrap(),
+            token_max_ttl: TokenMaxTtl::parse(7200, 0).unwrap(),
             disabled: false,
             bound_ips: vec!["10.0.0.0/8".parse().unwrap()],
             gw_bound_ips: vec!["192.0.2.1".parse().unwrap()],
+            force_sub_claims: true,
+            audit_logs_claims: vec!["namespace".parse().unwrap(), "aud".parse().unwrap()],
+            delete_protection: false,
             kind: Kind::Kubernetes(Kubernetes {
                 audiences: Audiences::Listed(vec!["vault".to_owned()]),
+                tokens: TokenBounds {
+                    require_pod: true,
+                    max_age: PresentedLimit::parse(3600, 0).unwrap(),
+                    max_lifetime: PresentedLimit::parse(7200, 0).unwrap(),
+                    ..TokenBounds::default()
+                },
                 rules: vec![rule("my-namespace-a")],
                 public_keys: vec![method_key(&key)],
             }),
@@ -70,10 +81,7 @@ pub(super) fn method(id: &str) -> (AuthMethod, SigningKey) {
 }
 
 pub(super) fn method_key(key: &SigningKey) -> MethodKey {
-    MethodKey {
-        key: key.public().clone(),
-        create_time: noon(),
-    }
+    MethodKey::new(key.public().clone(), noon())
 }
 
 pub(super) fn rule(namespace: &str) -> Rule {
@@ -96,6 +104,8 @@ pub(super) fn administrator(id: &str) -> AuthMethod {
     let (mut method, _) = method(id);
     method.access_id = AccessId::generate(AccessType::AccessKey).unwrap();
     method.settings.kind = Kind::AccessKey;
+    method.settings.force_sub_claims = false;
+    method.settings.audit_logs_claims.clear();
     method
 }
 
@@ -166,7 +176,7 @@ pub(super) fn facts() -> Facts {
         for_api_server: true,
         legacy: false,
         issue_time: Some(noon()),
-        expire_time: None,
+        expire_time: Some(later(3600)),
         mode: VerificationMode::Review,
         namespace_labels: None,
     }

@@ -25,12 +25,18 @@ pub(in crate::store) struct EventRow {
     revision: Option<i64>,
     before_json: Option<String>,
     after_json: Option<String>,
+    sub_claims: Option<String>,
 }
 
 impl EventRow {
     /// What it weighs on a page.
     pub(in crate::store) fn weight(&self) -> usize {
-        let texts = [&self.facts, &self.before_json, &self.after_json];
+        let texts = [
+            &self.facts,
+            &self.before_json,
+            &self.after_json,
+            &self.sub_claims,
+        ];
         texts.into_iter().flatten().map(String::len).sum::<usize>() + 2048
     }
 }
@@ -60,6 +66,12 @@ impl TryFrom<EventRow> for Event {
                 .as_deref()
                 .map(|facts| at.json("facts", facts))
                 .transpose()?,
+            sub_claims: row
+                .sub_claims
+                .as_deref()
+                .map(|claims| at.json("sub_claims", claims))
+                .transpose()?
+                .unwrap_or_default(),
             rule: row
                 .rule
                 .map(|rule| at.some("rule", rule.try_into().ok()))

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use postern_core::auth_method::{
-    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenTtl,
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenTtl,
 };
 use postern_core::key::PublicKey;
 use postern_core::meta::Stored;
 use postern_core::rule::{Rule, RuleSpec};
+use postern_core::seconds::Seconds;
 
 use super::{Inconsistent, RowOf};
 
@@ -23,11 +24,20 @@ pub(in crate::store) struct MethodRow {
     description: String,
     access_expire_time: Option<i64>,
     token_ttl_seconds: i64,
+    token_max_ttl_seconds: Option<i64>,
     disabled: bool,
     bound_ips: String,
     gw_bound_ips: String,
+    force_sub_claims: bool,
+    audit_logs_claims: String,
+    delete_protection: bool,
     audiences: String,
     allow_any_audience: bool,
+    allow_legacy_tokens: bool,
+    require_pod: bool,
+    single_use: bool,
+    max_presented_age_seconds: Option<i64>,
+    max_presented_lifetime_seconds: Option<i64>,
     rules: String,
     revision: i64,
     create_time: i64,
@@ -36,6 +46,7 @@ pub(in crate::store) struct MethodRow {
     key_id: Option<String>,
     public_key: Option<String>,
     key_create_time: Option<i64>,
+    key_expire_time: Option<i64>,
 }
 
 /// Methods out of rows that stand together for each method, with what they weigh on a page.
@@ -98,10 +109,44 @@ fn settings(at: &RowOf<'_>, row: &MethodRow, rows: &[MethodRow]) -> Result<Setti
         description: row.description.clone(),
         access_expires: at.time_or_none("access_expire_time", row.access_expire_time)?,
         token_ttl: at.some("token_ttl_seconds", ttl)?,
+        token_max_ttl: seconds(at, "token_max_ttl_seconds", row.token_max_ttl_seconds)?,
         disabled: row.disabled,
         bound_ips: at.list("bound_ips", &row.bound_ips)?,
         gw_bound_ips: at.list("gw_bound_ips", &row.gw_bound_ips)?,
+        force_sub_claims: row.force_sub_claims,
+        audit_logs_claims: at.list("audit_logs_claims", &row.audit_logs_claims)?,
+        delete_protection: row.delete_protection,
         kind,
+    })
+}
+
+/// A number that is there means a limit: one that is none must not read as no limit.
+fn seconds<const MAX: u64>(
+    at: &RowOf<'_>,
+    column: &'static str,
+    seconds: Option<i64>,
+) -> Result<Option<Seconds<MAX>>, Inconsistent> {
+    let parsed = |seconds| Seconds::parse(seconds, 0).ok().flatten();
+    seconds
+        .map(|seconds| at.some(column, parsed(seconds)))
+        .transpose()
+}
+
+fn token_bounds(at: &RowOf<'_>, row: &MethodRow) -> Result<TokenBounds, Inconsistent> {
+    Ok(TokenBounds {
+        allow_legacy: row.allow_legacy_tokens,
+        require_pod: row.require_pod,
+        single_use: row.single_use,
+        max_age: seconds(
+            at,
+            "max_presented_age_seconds",
+            row.max_presented_age_seconds,
+        )?,
+        max_lifetime: seconds(
+            at,
+            "max_presented_lifetime_seconds",
+            row.max_presented_lifetime_seconds,
+        )?,
     })
 }
 
@@ -118,6 +163,7 @@ fn kubernetes(
     let rules: Result<Vec<Rule>, _> = rules.into_iter().map(Rule::parse).collect();
     Ok(Kubernetes {
         audiences: at.some("audiences", audiences.ok())?,
+        tokens: token_bounds(at, row)?,
         rules: at.some("rules", rules.ok())?,
         public_keys: rows
             .iter()
@@ -144,5 +190,6 @@ fn key(row: &MethodRow) -> Result<Option<MethodKey>, Inconsistent> {
     Ok(Some(MethodKey {
         key,
         create_time: at.time("create_time", create_time)?,
+        expire_time: at.time_or_none("expire_time", row.key_expire_time)?,
     }))
 }

@@ -13,7 +13,7 @@ use crate::store::rows::{EventRow, to_json};
 use crate::store::time::micros;
 use crate::store::{EventCursor, Page, StoreError};
 
-/// 19 columns each: SQLite takes 32,766 parameters at once.
+/// 20 columns each: SQLite takes 32,766 parameters at once.
 const BATCH: usize = 500;
 
 /// Those that weren't there before.
@@ -23,17 +23,15 @@ pub(super) async fn insert<'e>(
 ) -> Result<Vec<&'e Event>, StoreError> {
     let mut new = HashSet::new();
     for batch in events.chunks(BATCH) {
-        let facts = batch
-            .iter()
-            .map(|event| event.facts.as_ref().map(to_json).transpose());
-        let facts = facts.collect::<Result<Vec<_>, _>>()?;
+        let documents = batch.iter().map(Documents::of);
+        let documents = documents.collect::<Result<Vec<_>, _>>()?;
         let mut insert = QueryBuilder::<Db>::new(
             "INSERT INTO audit_events
                  (id, time, event, component, request_id, gateway, k8s_auth_config, access_id,
                   caller_ip, user_agent, accessor, resource, facts, reason, rule, count, revision,
-                  before_json, after_json) ",
+                  before_json, after_json, sub_claims) ",
         );
-        insert.push_values(batch.iter().zip(facts), bind);
+        insert.push_values(batch.iter().zip(documents), bind);
         insert.push(" ON CONFLICT (id) DO NOTHING RETURNING id");
         let ids: Vec<String> = insert
             .build_query_scalar()
@@ -48,7 +46,23 @@ pub(super) async fn insert<'e>(
         .collect())
 }
 
-fn bind(mut row: Separated<'_, Db, &str>, (event, facts): (&Event, Option<String>)) {
+/// What of a record is JSON in a column.
+struct Documents {
+    facts: Option<String>,
+    sub_claims: Option<String>,
+}
+
+impl Documents {
+    fn of(event: &Event) -> Result<Self, StoreError> {
+        let claims = Some(&event.sub_claims).filter(|claims| !claims.is_empty());
+        Ok(Self {
+            facts: event.facts.as_ref().map(to_json).transpose()?,
+            sub_claims: claims.map(to_json).transpose()?,
+        })
+    }
+}
+
+fn bind(mut row: Separated<'_, Db, &str>, (event, documents): (&Event, Documents)) {
     row.push_bind(event.id.to_string())
         .push_bind(micros(event.time))
         .push_bind(event.kind.as_str())
@@ -61,13 +75,14 @@ fn bind(mut row: Separated<'_, Db, &str>, (event, facts): (&Event, Option<String
         .push_bind(clean(&event.user_agent).into_owned())
         .push_bind(clean(&event.accessor).into_owned())
         .push_bind(clean(&event.resource).into_owned())
-        .push_bind(facts)
+        .push_bind(documents.facts)
         .push_bind(clean(&event.reason).into_owned())
         .push_bind(event.rule.and_then(|rule| i64::try_from(rule).ok()))
         .push_bind(i64::from(event.count))
         .push_bind(event.revision)
         .push_bind(event.before.as_deref().map(|json| clean(json).into_owned()))
-        .push_bind(event.after.as_deref().map(|json| clean(json).into_owned()));
+        .push_bind(event.after.as_deref().map(|json| clean(json).into_owned()))
+        .push_bind(documents.sub_claims);
 }
 
 /// PostgreSQL's text takes every character but this one, which would cost the whole report.

@@ -5,7 +5,9 @@ mod update;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::TokenHash;
 use postern_core::audit::EventKind;
-use postern_core::auth_method::{AuthMethod, Kind, Kubernetes, MethodKey};
+use postern_core::auth_method::{
+    AuthMethod, Kind, Kubernetes, MethodKey, PresentedLimit, TokenBounds,
+};
 use postern_core::meta::Stored;
 use postern_core::resource_id::ResourceId;
 
@@ -20,10 +22,12 @@ macro_rules! select {
     ($condition:literal) => {
         concat!(
             "SELECT m.uid, m.id, m.access_id, m.kind, m.description, m.access_expire_time,
-                    m.token_ttl_seconds, m.disabled, m.bound_ips, m.gw_bound_ips, m.audiences,
-                    m.allow_any_audience, m.rules, m.revision,
-                    m.create_time, m.update_time, k.key_id, k.public_key,
-                    k.create_time AS key_create_time
+                    m.token_ttl_seconds, m.token_max_ttl_seconds, m.disabled, m.bound_ips,
+                    m.gw_bound_ips, m.force_sub_claims, m.audit_logs_claims, m.delete_protection,
+                    m.audiences, m.allow_any_audience, m.allow_legacy_tokens, m.require_pod,
+                    m.single_use, m.max_presented_age_seconds, m.max_presented_lifetime_seconds,
+                    m.rules, m.revision, m.create_time, m.update_time, k.key_id, k.public_key,
+                    k.create_time AS key_create_time, k.expire_time AS key_expire_time
              FROM auth_methods m LEFT JOIN auth_method_keys k ON k.method_uid = m.uid
              WHERE ",
             $condition,
@@ -84,10 +88,14 @@ pub(super) async fn insert(
     let (revision, now) = (write.revision, micros(write.now()));
     let query = sqlx::query(
         "INSERT INTO auth_methods
-             (uid, id, access_id, kind, description, access_expire_time, token_ttl_seconds,
-              disabled, bound_ips, gw_bound_ips, audiences, allow_any_audience,
-              rules, revision, create_time, update_time)
-         VALUES ($12, $13, $14, $15, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)",
+             (description, access_expire_time, token_ttl_seconds, disabled, bound_ips,
+              gw_bound_ips, audiences, allow_any_audience, rules, token_max_ttl_seconds,
+              force_sub_claims, audit_logs_claims, delete_protection, allow_legacy_tokens,
+              require_pod, single_use, max_presented_age_seconds,
+              max_presented_lifetime_seconds, revision, create_time, update_time, uid, id,
+              access_id, kind)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                 $19, $20, $20, $21, $22, $23, $24)",
     );
     columns
         .bind(query)
@@ -132,17 +140,25 @@ async fn insert_access_key(
 /// Those that are there already keep their row, since configs refer to it.
 async fn insert_keys(write: &mut ConfigWrite<'_>, method: &AuthMethod) -> Result<(), WriteError> {
     let keys = method.kubernetes().map_or(&[][..], |k| &k.public_keys);
-    for (position, MethodKey { key, create_time }) in (0i64..).zip(keys) {
+    for (position, method_key) in (0i64..).zip(keys) {
+        let MethodKey {
+            key,
+            create_time,
+            expire_time,
+        } = method_key;
         sqlx::query(
-            "INSERT INTO auth_method_keys (method_uid, key_id, public_key, position, create_time)
-             VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (method_uid, key_id) DO UPDATE SET position = excluded.position",
+            "INSERT INTO auth_method_keys
+                 (method_uid, key_id, public_key, position, create_time, expire_time)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (method_uid, key_id)
+             DO UPDATE SET position = excluded.position, expire_time = excluded.expire_time",
         )
         .bind(method.uid.to_string())
         .bind(key.id().as_str())
         .bind(key.to_pem())
         .bind(position)
         .bind(micros(*create_time))
+        .bind(expire_time.map(micros))
         .execute(write.connection())
         .await?;
     }
@@ -158,6 +174,8 @@ struct Columns<'m> {
     audiences: String,
     allow_any_audience: bool,
     rules: String,
+    audit_logs_claims: String,
+    tokens: TokenBounds,
 }
 
 type Query<'q> = sqlx::query::Query<'q, super::Db, <super::Db as sqlx::Database>::Arguments>;
@@ -168,6 +186,7 @@ impl<'m> Columns<'m> {
         let settings = &method.settings;
         let none = Kubernetes {
             audiences: Audiences::ApiServer,
+            tokens: TokenBounds::default(),
             rules: Vec::new(),
             public_keys: Vec::new(),
         };
@@ -175,14 +194,11 @@ impl<'m> Columns<'m> {
             Kind::Kubernetes(kubernetes) => (KIND_KUBERNETES, kubernetes),
             Kind::AccessKey => (KIND_ACCESS_KEY, &none),
         };
-        let blocks = |list: &[postern_core::ip::IpBlock]| {
-            to_json(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
-        };
         Ok(Self {
             method,
             kind,
-            bound_ips: blocks(&settings.bound_ips)?,
-            gw_bound_ips: blocks(&settings.gw_bound_ips)?,
+            bound_ips: texts(&settings.bound_ips)?,
+            gw_bound_ips: texts(&settings.gw_bound_ips)?,
             audiences: to_json(&kubernetes.audiences.listed())?,
             allow_any_audience: kubernetes.audiences == Audiences::Any,
             rules: to_json(
@@ -192,12 +208,15 @@ impl<'m> Columns<'m> {
                     .map(|rule| rule.spec())
                     .collect::<Vec<_>>(),
             )?,
+            audit_logs_claims: texts(&settings.audit_logs_claims)?,
+            tokens: kubernetes.tokens.clone(),
         })
     }
 
-    /// $1 to $10.
+    /// $1 to $18.
     fn bind<'q>(&'q self, query: Query<'q>) -> Query<'q> {
-        let settings = &self.method.settings;
+        let (settings, tokens) = (&self.method.settings, &self.tokens);
+        let limit = |limit: Option<PresentedLimit>| limit.map(|l| l.as_secs().cast_signed());
         query
             .bind(&settings.description)
             .bind(settings.access_expires.map(micros))
@@ -208,7 +227,25 @@ impl<'m> Columns<'m> {
             .bind(&self.audiences)
             .bind(self.allow_any_audience)
             .bind(&self.rules)
+            .bind(
+                settings
+                    .token_max_ttl
+                    .map(|max| max.as_secs().cast_signed()),
+            )
+            .bind(settings.force_sub_claims)
+            .bind(&self.audit_logs_claims)
+            .bind(settings.delete_protection)
+            .bind(tokens.allow_legacy)
+            .bind(tokens.require_pod)
+            .bind(tokens.single_use)
+            .bind(limit(tokens.max_age))
+            .bind(limit(tokens.max_lifetime))
     }
+}
+
+/// A JSON list of what can be written as text.
+fn texts(list: &[impl ToString]) -> Result<String, StoreError> {
+    to_json(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 impl Engine {
@@ -271,6 +308,9 @@ impl Engine {
             .await?
             .ok_or(WriteError::NotFound)?;
         etag.check(current.revision)?;
+        if current.value.settings.delete_protection {
+            return Err(WriteError::Protected);
+        }
         let (uid, name) = (
             current.value.uid.to_string(),
             current.value.id.auth_method_name(),

@@ -43,13 +43,19 @@ impl Engine {
                     let refusal = Refusal::new(reason)
                         .of_method(&allowed.method)
                         .of_claims(&allowed.claims)
-                        .of_config(&allowed.config);
+                        .of_config(&allowed.method, &allowed.config);
                     (Outcome::Refused(reason), refusal.event(request))
                 }
                 outcome => {
-                    let Allowed { grant, config, .. } = &allowed;
+                    let Allowed {
+                        method,
+                        grant,
+                        config,
+                        ..
+                    } = &allowed;
                     let accessor = request.accessor.as_str();
-                    (outcome, exchange::granted(request, grant, config, accessor))
+                    let event = exchange::granted(request, method, grant, config, accessor);
+                    (outcome, event)
                 }
             },
         };
@@ -103,7 +109,7 @@ async fn decide(
             }),
             Err(denial) => {
                 let refusal = Refusal::new(denial).of_method(&method).of_claims(&claims);
-                Err(refusal.of_config(&config))
+                Err(refusal.of_config(&method, &config))
             }
         },
     )
@@ -132,6 +138,9 @@ async fn issue(
     if taken.rows_affected() == 0 {
         return first_answer(connection, request, allowed, sha256.as_ref()).await;
     }
+    if let Err(reason) = take_presented(connection, allowed).await? {
+        return Ok(Outcome::Refused(reason));
+    }
     let granted = Granted {
         accessor: request.accessor.clone(),
         expire_time: stored(allowed.grant.expire_time()),
@@ -148,6 +157,39 @@ async fn issue(
             Outcome::Refused(DenyReason::AssertionReplayed)
         },
     )
+}
+
+/// Where the method takes each presented token once: whether this is its first login.
+async fn take_presented(
+    connection: &mut Connection,
+    allowed: &Allowed,
+) -> Result<Result<(), DenyReason>, StoreError> {
+    let kubernetes = allowed.method.kubernetes();
+    if !kubernetes.is_some_and(|kubernetes| kubernetes.tokens.single_use) {
+        return Ok(Ok(()));
+    }
+    let facts = allowed.grant.facts();
+    let Some(credential_id) = &facts.credential_id else {
+        return Ok(Err(DenyReason::CredentialIdMissing));
+    };
+    // Without an end it would have to be remembered for ever.
+    let Some(end) = facts.expire_time else {
+        return Ok(Err(DenyReason::TokenWithoutExpiry));
+    };
+    // Waits for whoever logs in with the same token right now.
+    let taken = sqlx::query(
+        "INSERT INTO presented_tokens (config_uid, credential_id, expire_time)
+         VALUES ($1, $2, $3) ON CONFLICT (config_uid, credential_id) DO NOTHING",
+    )
+    .bind(allowed.claims.config_uid.to_string())
+    .bind(credential_id)
+    .bind(micros(end))
+    .execute(connection)
+    .await?;
+    Ok(match taken.rows_affected() {
+        1 => Ok(()),
+        _ => Err(DenyReason::TokenUsedBefore),
+    })
 }
 
 #[derive(sqlx::FromRow)]
@@ -207,8 +249,8 @@ async fn insert_token(
         "INSERT INTO tokens
              (hash, accessor, kind, access_id, method_uid, gateway_uid, config_uid,
               service_account_uid, pod_uid, namespace, instance, sub_claims, issue_time,
-              expire_time)
-         VALUES ($1, $2, 'kubernetes', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+              expire_time, max_expire_time)
+         VALUES ($1, $2, 'kubernetes', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
          ON CONFLICT (hash) DO NOTHING",
     )
     .bind(claims.token.as_bytes().as_slice())
@@ -224,6 +266,7 @@ async fn insert_token(
     .bind(to_json(&granted.sub_claims)?)
     .bind(micros(request.now))
     .bind(micros(granted.expire_time))
+    .bind(micros(allowed.method.max_expire_time(request.now)))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)

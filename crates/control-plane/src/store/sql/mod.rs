@@ -8,6 +8,7 @@ mod exchange;
 mod feed;
 mod gateways;
 mod k8s_auth_configs;
+mod key_uses;
 mod sweep;
 mod tokens;
 

@@ -8,8 +8,8 @@ use crate::store::time::micros;
 
 /// A transaction's worth: logins go on between two.
 const BATCH: u64 = 500;
-/// How long an assertion's ID is kept beyond its end, so that no replica whose clock is behind
-/// takes it a second time.
+/// How long an assertion's ID, or a presented token's, is kept beyond its end, so that nobody whose
+/// clock is behind takes it a second time.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
 
 impl Engine {
@@ -29,7 +29,15 @@ impl Engine {
                 now.saturating_sub(MARGIN).unwrap_or(now),
             )
             .await?;
-        Ok(tokens + assertions)
+        let presented = self
+            .delete_expired(
+                "DELETE FROM presented_tokens WHERE (config_uid, credential_id) IN
+                     (SELECT config_uid, credential_id FROM presented_tokens
+                      WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2)",
+                now.saturating_sub(MARGIN).unwrap_or(now),
+            )
+            .await?;
+        Ok(tokens + assertions + presented)
     }
 
     async fn delete_expired(

@@ -1,5 +1,7 @@
 use postern_core::key::SigningKey;
 
+use prost_types::FieldMask;
+
 use super::*;
 
 fn now() -> Timestamp {

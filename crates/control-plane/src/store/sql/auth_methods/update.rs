@@ -109,8 +109,11 @@ async fn store(
         "UPDATE auth_methods
          SET description = $1, access_expire_time = $2, token_ttl_seconds = $3, disabled = $4,
              bound_ips = $5, gw_bound_ips = $6, audiences = $7, allow_any_audience = $8,
-             rules = $9, revision = $10, update_time = $11
-         WHERE uid = $12 AND revision = $13",
+             rules = $9, token_max_ttl_seconds = $10, force_sub_claims = $11,
+             audit_logs_claims = $12, delete_protection = $13, allow_legacy_tokens = $14,
+             require_pod = $15, single_use = $16, max_presented_age_seconds = $17,
+             max_presented_lifetime_seconds = $18, revision = $19, update_time = $20
+         WHERE uid = $21 AND revision = $22",
     );
     let done = columns
         .bind(query)

@@ -6,6 +6,7 @@ use postern_core::audit::EventKind;
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::k8s_auth_config::{Issuers, TlsServerName};
 use postern_core::meta::Stored;
+use postern_core::reason::DenyReason;
 use postern_core::resource_id::ConfigName;
 use postern_core::sealed_config::{ConfigView, SealedConfig};
 
@@ -147,15 +148,19 @@ async fn check_method(
         let fault = "no Kubernetes auth method has this access ID";
         return Err(Invalid::field("access_id", fault).into());
     };
-    let kubernetes = method.value.kubernetes();
-    if kubernetes
-        .and_then(|k| k.key(&view.signing_key_id))
-        .is_none()
-    {
-        let fault = "is no key of the auth method: use the private key of one of its public keys";
-        return Err(Invalid::field("signing_key_id", fault).into());
-    }
-    Ok(method.value.uid.to_string())
+    let now = write.now();
+    let key = method
+        .value
+        .kubernetes()
+        .map(|kubernetes| kubernetes.key(&view.signing_key_id, now).map(|_| ()));
+    let fault = match key {
+        Some(Ok(())) => return Ok(method.value.uid.to_string()),
+        Some(Err(DenyReason::AssertionKeyExpired)) => {
+            "is a key of the auth method that has expired: use the private key of a current one"
+        }
+        _ => "is no key of the auth method: use the private key of one of its public keys",
+    };
+    Err(Invalid::field("signing_key_id", fault).into())
 }
 
 async fn take_uid(write: &mut ConfigWrite<'_>, view: &ConfigView) -> Result<(), WriteError> {

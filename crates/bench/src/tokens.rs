@@ -1,0 +1,48 @@
+//! Tokens that nobody remembers: each is handed out again only when every cache has forgotten it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// An API server remembers a yes for ten seconds, and so does a gateway at most.
+const REST: Duration = Duration::from_secs(11);
+
+pub(crate) struct Tokens(Mutex<VecDeque<(Option<Instant>, Arc<str>)>>);
+
+impl Tokens {
+    pub(crate) fn new(tokens: Vec<String>) -> Self {
+        let fresh = tokens.into_iter().map(|token| (None, Arc::from(token)));
+        Self(Mutex::new(fresh.collect()))
+    }
+
+    /// `None` when those that are left were presented a moment ago.
+    pub(crate) fn take(&self) -> Option<Arc<str>> {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (used, _) = tokens.front()?;
+        if used.is_some_and(|used| used.elapsed() < REST) {
+            return None;
+        }
+        let (_, token) = tokens.pop_front()?;
+        tokens.push_back((Some(Instant::now()), Arc::clone(&token)));
+        Some(token)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_given_once_until_it_is_forgotten() {
+        let tokens = Tokens::new(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(tokens.take().as_deref(), Some("a"));
+        assert_eq!(tokens.take().as_deref(), Some("b"));
+        assert_eq!(tokens.take(), None);
+        assert_eq!(tokens.len(), 2);
+    }
+}

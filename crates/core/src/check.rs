@@ -29,6 +29,8 @@ pub enum Shown<'a> {
     Absent,
     /// A name, or a fixed word.
     Text(&'a str),
+    /// What had to be written out.
+    Owned(String),
     /// A namespace and a service account.
     Pair(&'a str, &'a str),
     /// A list of names or patterns.
@@ -107,6 +109,7 @@ impl fmt::Display for Shown<'_> {
         match self {
             Self::Absent | Self::Address(None) => f.write_str("(absent)"),
             Self::Text(text) => f.write_str(text),
+            Self::Owned(text) => f.write_str(text),
             Self::Texts(texts) => list(f, texts.iter().map(|text| text as _)),
             Self::Time(time) => write!(f, "{time}"),
             Self::Duration(duration) => write!(f, "{duration:#}"),

@@ -14,6 +14,7 @@ pub mod auth_method;
 pub mod ca_bundle;
 pub mod check;
 pub mod clock;
+pub mod condition;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;

@@ -357,3 +357,6 @@ impl Grant {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod properties;

@@ -1,6 +1,7 @@
 //! Rules: which workloads an auth method lets in.
 
 use crate::check::{Finding, Shown};
+use crate::condition::Condition;
 use crate::facts::{Facts, LabelNotRead};
 use crate::invalid::{Invalid, Violations};
 use crate::pattern::{NameKind, Pattern, PatternError};
@@ -32,6 +33,9 @@ pub struct RuleSpec {
     /// What the namespace's labels must be like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<SelectorSpec>,
+    /// A CEL expression over the facts; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub condition: String,
     /// Says on purpose that the rule holds in every namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub any_namespace: bool,
@@ -50,6 +54,7 @@ pub struct Rule {
     pairs: Vec<(Pattern, Pattern)>,
     nodes: Vec<Pattern>,
     selector: Option<Selector>,
+    condition: Option<Condition>,
 }
 
 /// A bound of a rule; `None`: the rule doesn't have it.
@@ -63,6 +68,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("pods", Rule::pod),
     ("nodes", Rule::node),
     ("namespace_selector", Rule::namespace_labels),
+    ("condition", Rule::condition),
 ];
 
 /// A rule that doesn't hold.
@@ -109,6 +115,9 @@ impl Rule {
             let parsed = Selector::parse(selector);
             faults.absorb(parsed.map_err(|e| e.within("namespace_selector")))
         });
+        let condition = (!spec.condition.is_empty())
+            .then(|| faults.check("condition", Condition::parse(&spec.condition)))
+            .flatten();
         let rule = Self {
             spec,
             namespaces,
@@ -117,6 +126,7 @@ impl Rule {
             pairs,
             nodes,
             selector,
+            condition,
         };
         // A list that didn't parse would look like one that isn't there.
         faults.finish()?;
@@ -172,7 +182,8 @@ impl Rule {
 
     /// The labels of the namespace that it asks about.
     pub fn namespace_label_keys(&self) -> impl Iterator<Item = &str> {
-        self.selector.iter().flat_map(Selector::keys)
+        let selected = self.selector.iter().flat_map(Selector::keys);
+        selected.chain(self.condition.iter().flat_map(Condition::label_keys))
     }
 
     /// What each of its bounds finds, one after the other.
@@ -256,6 +267,23 @@ impl Rule {
                 Some(Ok(false)) => Err(DenyReason::NamespaceLabelsNotBound),
                 Some(Err(LabelNotRead)) | None => Err(DenyReason::NamespaceLabelsNotRead),
             },
+        })
+    }
+
+    fn condition<'a>(&'a self, facts: &'a Facts) -> Option<Finding<'a>> {
+        let condition = self.condition.as_ref()?;
+        let (got, outcome) = match condition.holds(facts) {
+            Ok(true) => (Shown::Text("true"), Ok(())),
+            Ok(false) => (Shown::Text("false"), Err(DenyReason::ConditionNotMet)),
+            Err(fault) => (
+                Shown::Owned(fault.to_string()),
+                Err(DenyReason::ConditionFailed),
+            ),
+        };
+        Some(Finding {
+            wanted: Shown::Text(condition.as_str()),
+            got,
+            outcome,
         })
     }
 }

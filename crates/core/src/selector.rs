@@ -349,3 +349,6 @@ fn is_dns_name(text: &str) -> bool {
 fn cut(text: &str) -> String {
     text.chars().take(64).collect()
 }
+
+#[cfg(test)]
+mod tests;

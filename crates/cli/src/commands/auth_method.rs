@@ -80,7 +80,7 @@ pub(crate) struct UpdateArgs {
     bounds: BoundFlags,
     #[command(flatten)]
     settings: SettingFlags,
-    /// Empty a field: description, access_expires, token_max_ttl, bound_ips, gw_bound_ips, audience, max_presented_age, max_presented_lifetime, audit_logs_claims, bound_namespaces, bound_pod_names, bound_sa_names, bound_namespaced_sa_names, bound_node_names, bound_namespace_selector
+    /// Empty a field: description, access_expires, token_max_ttl, bound_ips, gw_bound_ips, audience, max_presented_age, max_presented_lifetime, audit_logs_claims, bound_namespaces, bound_pod_names, bound_sa_names, bound_namespaced_sa_names, bound_node_names, bound_namespace_selector, condition
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     clear: Vec<String>,
 }
@@ -324,6 +324,7 @@ impl UpdateArgs {
             "bound_namespaced_sa_names" => !bounds.bound_namespaced_sa_names.is_empty(),
             "bound_node_names" => !bounds.bound_node_names.is_empty(),
             "bound_namespace_selector" => bounds.bound_namespace_selector.is_some(),
+            "condition" => bounds.condition.is_some(),
             _ => false,
         };
         if given {
@@ -383,6 +384,7 @@ fn clear(method: &mut pb::AuthMethod, field: &str) -> Result<(), Failure> {
                 "bound_namespaced_sa_names" => rule.namespaced_service_accounts.clear(),
                 "bound_node_names" => rule.nodes.clear(),
                 "bound_namespace_selector" => rule.namespace_selector = None,
+                "condition" => rule.condition.clear(),
                 _ => return Err(unknown()),
             }
         }

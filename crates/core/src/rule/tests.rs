@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::VerificationMode;
+use crate::facts::{NamespaceLabels, VerificationMode};
 
 fn spec(edit: impl FnOnce(&mut RuleSpec)) -> RuleSpec {
     let mut spec = RuleSpec::default();
@@ -170,4 +170,119 @@ fn the_same_joined_name_in_another_namespace_is_another_subject() {
     }))
     .unwrap();
     assert!(rule.check(&facts("a", "b-c", None)).is_err());
+}
+
+fn selecting(text: &str) -> Option<SelectorSpec> {
+    Some(SelectorSpec::parse_text(text).unwrap())
+}
+
+#[test]
+fn a_rule_that_binds_nodes_lets_in_only_whom_the_cluster_places_there() {
+    let rule = Rule::parse(spec(|s| {
+        s.namespaces = list(&["a"]);
+        s.nodes = list(&["gpu-*", "ip-10-0-0-1.ec2.internal"]);
+    }))
+    .unwrap();
+    let on = |node: Option<&str>| Facts {
+        node_name: node.map(str::to_owned),
+        ..facts("a", "x", None)
+    };
+    for (node, expected) in [
+        (Some("gpu-1"), None),
+        (Some("ip-10-0-0-1.ec2.internal"), None),
+        (Some("cpu-1"), Some(DenyReason::NodeNameNotBound)),
+        (None, Some(DenyReason::NodeMissing)),
+    ] {
+        assert_eq!(reason(&rule, &on(node)), expected, "{node:?}");
+    }
+}
+
+#[test]
+fn a_selector_restricts_namespaces_only_where_it_asks_for_a_label() {
+    for text in ["!legacy", "team notin (a)", "kubernetes.io/metadata.name"] {
+        let alone = spec(|s| s.namespace_selector = selecting(text));
+        assert!(Rule::parse(alone.clone()).is_err(), "{text}");
+        let with_pods = spec(|s| {
+            s.any_namespace = true;
+            s.pods = list(&["mypod1"]);
+            s.namespace_selector = selecting(text);
+        });
+        assert!(Rule::parse(with_pods).is_ok(), "{text}");
+    }
+    for text in ["team=a", "team", "team in (a,b),!legacy"] {
+        assert!(
+            Rule::parse(spec(|s| s.namespace_selector = selecting(text))).is_ok(),
+            "{text}"
+        );
+        let contradicting = spec(|s| {
+            s.any_namespace = true;
+            s.namespace_selector = selecting(text);
+        });
+        assert!(Rule::parse(contradicting).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_condition_does_not_count_as_a_restriction() {
+    let condition = "facts.namespace == 'a' && facts.service_account_name == 'x'";
+    let alone = spec(|s| s.condition = condition.to_owned());
+    assert!(Rule::parse(alone).is_err());
+    let on_purpose = spec(|s| {
+        s.condition = condition.to_owned();
+        s.any_namespace = true;
+        s.allow_any = true;
+    });
+    let rule = Rule::parse(on_purpose).unwrap();
+    assert_eq!(reason(&rule, &facts("a", "x", None)), None);
+    assert_eq!(
+        reason(&rule, &facts("a", "y", None)),
+        Some(DenyReason::ConditionNotMet)
+    );
+}
+
+#[test]
+fn a_condition_without_a_value_denies_with_its_own_reason() {
+    let rule = Rule::parse(spec(|s| {
+        s.namespaces = list(&["a"]);
+        s.condition = "facts.node_name != 'x'".to_owned();
+    }))
+    .unwrap();
+    assert_eq!(
+        reason(&rule, &facts("a", "x", None)),
+        Some(DenyReason::ConditionFailed)
+    );
+}
+
+#[test]
+fn faults_of_selectors_and_conditions_are_named_by_their_place() {
+    let error = Rule::parse(spec(|s| {
+        s.nodes = list(&["Node"]);
+        s.namespace_selector = Some(SelectorSpec::default());
+        s.condition = "facts.nmespace == 'a'".to_owned();
+    }))
+    .unwrap_err();
+    let fields = error.violations().iter().map(|v| v.field.as_str());
+    assert_eq!(
+        fields.collect::<Vec<_>>(),
+        ["nodes[0]", "namespace_selector.match_labels", "condition"]
+    );
+}
+
+#[test]
+fn labels_that_others_may_edit_never_stand_in_for_a_name() {
+    let rule = Rule::parse(spec(|s| {
+        s.namespaces = list(&["a"]);
+        s.namespace_selector = selecting("kubernetes.io/metadata.name=a");
+    }))
+    .unwrap();
+    let labels = [("kubernetes.io/metadata.name".to_owned(), "a".to_owned())].into();
+    let labels = NamespaceLabels::read(["kubernetes.io/metadata.name"], &labels);
+    let elsewhere = Facts {
+        namespace_labels: Some(labels),
+        ..facts("b", "x", None)
+    };
+    assert_eq!(
+        reason(&rule, &elsewhere),
+        Some(DenyReason::NamespaceNotBound)
+    );
 }

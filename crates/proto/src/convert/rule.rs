@@ -22,6 +22,7 @@ pub fn from_pb(wire: &pb::Rule) -> Result<Rule, Invalid> {
         namespaced_service_accounts: wire.namespaced_service_accounts.clone(),
         nodes: wire.nodes.clone(),
         namespace_selector,
+        condition: wire.condition.clone(),
         any_namespace: wire.any_namespace,
         allow_any: wire.allow_any,
     })
@@ -39,6 +40,7 @@ pub fn to_pb(rule: &Rule) -> pb::Rule {
         allow_any: spec.allow_any,
         nodes: spec.nodes.clone(),
         namespace_selector: spec.namespace_selector.as_ref().map(selector_to_pb),
+        condition: spec.condition.clone(),
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct BoundFlags {
     /// Labels that the namespace must have, as kubectl's -l takes them: `team in (a,b),!legacy,env=prod`
     #[arg(long, value_name = "SELECTOR")]
     pub(super) bound_namespace_selector: Option<String>,
+    /// CEL expression over the verified facts that must be true too: `facts.node_name.startsWith("gpu-")`
+    #[arg(long, value_name = "CEL")]
+    pub(super) condition: Option<String>,
     /// Say on purpose that every namespace is fine
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     any_namespace: Option<bool>,
@@ -111,6 +114,7 @@ impl BoundFlags {
         ];
         lists.iter().any(|list| !list.is_empty())
             || self.bound_namespace_selector.is_some()
+            || self.condition.is_some()
             || self.any_namespace.is_some()
             || self.allow_any.is_some()
     }
@@ -134,6 +138,9 @@ impl BoundFlags {
         }
         if let Some(text) = &self.bound_namespace_selector {
             rule.namespace_selector = Some(selector("--bound-namespace-selector", text)?);
+        }
+        if let Some(text) = &self.condition {
+            rule.condition = present("--condition", text)?;
         }
         rule.any_namespace = self.any_namespace.unwrap_or(rule.any_namespace);
         rule.allow_any = self.allow_any.unwrap_or(rule.allow_any);

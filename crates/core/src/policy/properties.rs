@@ -256,7 +256,7 @@ proptest! {
             .find(|check| check.step == step && check.rule == rule && !check.matched())
             .and_then(|check| check.reason);
         let before = failed(Step::Admit, None).or(failed(Step::Token, None));
-        let rules = kubernetes(&mut method.clone()).rules.len();
+        let rules = method.kubernetes().unwrap().rules.len();
         match explanation.verdict {
             Ok(allowed) => {
                 prop_assert_eq!(before, None);

@@ -9,6 +9,7 @@
 mod bad_files;
 mod bad_input;
 mod dev;
+mod doctor;
 mod documents;
 mod faults;
 mod import;

@@ -47,6 +47,7 @@ enum Command {
     AuthMethod(auth_method::AuthMethodCommand),
     #[command(subcommand)]
     K8sAuthConfig(k8s_auth_config::ConfigCommand),
+    Doctor(k8s_auth_config::doctor::DoctorArgs),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     #[command(subcommand)]
@@ -194,6 +195,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Configure(args) => configure::run(args, c, o),
         Command::AuthMethod(command) => auth_method::run(command, c, o).await,
         Command::K8sAuthConfig(command) => k8s_auth_config::run(command, c, o).await,
+        Command::Doctor(args) => k8s_auth_config::doctor::run(args, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
         Command::Gateway(command) => gateway::run(command, c, o).await,
         Command::ControlPlane(command) => serve::control_plane(command).await,

@@ -1,5 +1,7 @@
 //! What this replica observes about a config, for administrators.
 
+pub(crate) mod probed;
+
 use jiff::Timestamp;
 use postern_core::k8s_auth_config::K8sHost;
 use postern_core::seal::OpenError;
@@ -21,7 +23,7 @@ pub(crate) enum Fault {
 }
 
 /// One condition before it is known who observed it and since when it holds.
-struct Finding {
+pub(crate) struct Finding {
     status: ConditionStatus,
     reason: &'static str,
     message: String,
@@ -38,7 +40,22 @@ pub(crate) fn of(
     instance: &str,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let condition = |kind: ConditionType, finding: Finding| {
+    let findings = vec![
+        (ConditionType::SealIntact, seal_intact(fault)),
+        (ConditionType::ApiServerAllowed, api_server_allowed(fault)),
+    ];
+    dated(findings, before, instance, None, now)
+}
+
+/// Findings as this replica's, at `now`. `checked` is when they were looked for.
+pub(crate) fn dated(
+    findings: Vec<(ConditionType, Finding)>,
+    before: &[Condition],
+    instance: &str,
+    checked: Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let condition = |(kind, finding): (ConditionType, Finding)| {
         let same = before
             .iter()
             .find(|c| c.r#type() == kind && c.status() == finding.status);
@@ -52,12 +69,10 @@ pub(crate) fn of(
             change_time: same
                 .and_then(|c| c.change_time)
                 .or_else(|| Some(time::timestamp(now))),
+            check_time: checked.map(time::timestamp),
         }
     };
-    vec![
-        condition(ConditionType::SealIntact, seal_intact(fault)),
-        condition(ConditionType::ApiServerAllowed, api_server_allowed(fault)),
-    ]
+    findings.into_iter().map(condition).collect()
 }
 
 fn seal_intact(fault: Option<&Fault>) -> Finding {

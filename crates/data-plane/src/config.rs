@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::AccessKey;
@@ -18,6 +19,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+/// Often enough to be warned of what expires, and no load.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// `gateway.json`. Relative paths are relative to the file. Holds a secret: no `Debug`.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -64,6 +68,8 @@ pub struct Config {
     pub api_servers: AllowedApiServers,
     /// The port, its certificate and its limits.
     pub server: server::Config,
+    /// How often each config's cluster is tried, for its conditions; `None`: when asked only.
+    pub check_interval: Option<Duration>,
     /// Tells the time.
     pub clock: Clock,
     /// This replica; drawn at start.
@@ -172,6 +178,7 @@ impl Config {
             keyring,
             api_servers,
             server,
+            check_interval: Some(CHECK_INTERVAL),
             clock,
             instance: Uuid::new_v4(),
         })

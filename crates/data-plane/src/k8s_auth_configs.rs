@@ -1,6 +1,7 @@
 //! `K8sAuthConfigService`: administrators write configs here; they are sealed and kept at the
 //! control plane.
 
+mod check;
 mod names;
 mod service;
 mod update;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use crate::authorizer::Administrator;
 use crate::control_plane::ControlPlane;
+use crate::health::Health;
 use crate::sealing::Sealer;
 use crate::snapshot::Snapshot;
 
@@ -29,13 +31,14 @@ const MAX_REQUEST: usize = 512 * 1024;
 /// How long a write waits until this replica uses it.
 const IN_USE: Duration = Duration::from_secs(3);
 
-/// The five operations.
+/// The operations.
 pub(crate) struct K8sAuthConfigs {
     gateway: GatewayName,
     sealer: Arc<Sealer>,
     api_servers: Arc<AllowedApiServers>,
     snapshot: Arc<Snapshot>,
     control_plane: Arc<ControlPlane>,
+    health: Arc<Health>,
     clock: Clock,
 }
 
@@ -51,6 +54,7 @@ impl K8sAuthConfigs {
         api_servers: Arc<AllowedApiServers>,
         snapshot: Arc<Snapshot>,
         control_plane: Arc<ControlPlane>,
+        health: Arc<Health>,
         clock: Clock,
     ) -> Self {
         Self {
@@ -59,6 +63,7 @@ impl K8sAuthConfigs {
             api_servers,
             snapshot,
             control_plane,
+            health,
             clock,
         }
     }
@@ -235,6 +240,9 @@ impl K8sAuthConfigs {
         view.conditions = id
             .map(|id| self.snapshot.conditions(&id))
             .unwrap_or_default();
+        let uid = view.meta.as_ref().and_then(|meta| meta.uid.parse().ok());
+        let probed = uid.map(|uid| self.health.conditions(uid, view.generation));
+        view.conditions.extend(probed.unwrap_or_default());
         Ok(view)
     }
 

@@ -15,6 +15,7 @@ pub mod config;
 mod control_plane;
 #[cfg(test)]
 mod fixtures;
+mod health;
 mod k8s_auth_configs;
 mod login;
 mod presented_token;
@@ -27,6 +28,7 @@ mod snapshot;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use futures::future::BoxFuture;
@@ -47,6 +49,7 @@ use crate::auth::AuthHandler;
 use crate::authorizer::Authorizer;
 use crate::config::Config;
 use crate::control_plane::ControlPlane;
+use crate::health::Health;
 use crate::k8s_auth_configs::K8sAuthConfigs;
 use crate::login::Login;
 use crate::reports::Reports;
@@ -71,6 +74,8 @@ struct Gateway {
     api_servers: Arc<AllowedApiServers>,
     control_plane: Arc<ControlPlane>,
     snapshot: Arc<Snapshot>,
+    health: Arc<Health>,
+    check_interval: Option<Duration>,
     reports: Arc<Reports>,
 }
 
@@ -81,14 +86,22 @@ struct Gateway {
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let server = server::bind(config.server).await?;
     let clock = config.clock;
+    let snapshot = Arc::new(Snapshot::new());
+    let instance = config.instance.to_string();
     let gateway = Gateway {
         sealer: Arc::new(Sealer::new(config.gateway.clone(), config.keyring)),
         api_servers: Arc::new(config.api_servers),
         control_plane: Arc::new(ControlPlane::new(config.control_plane, config.credential)),
-        snapshot: Arc::new(Snapshot::new()),
+        health: Arc::new(Health::new(
+            Arc::clone(&snapshot),
+            clock.clone(),
+            instance.clone(),
+        )),
+        check_interval: config.check_interval,
+        snapshot,
         reports: Arc::new(Reports::new(config.gateway.to_string(), clock.clone())),
         name: config.gateway,
-        instance: config.instance.to_string(),
+        instance,
         deployment: config.deployment,
         clock,
     };
@@ -182,6 +195,10 @@ impl Gateway {
         let (snapshot, stopped) = (Arc::clone(&self.snapshot), stop.clone());
         spawn(Box::pin(async move { snapshot.run(source, stopped).await }));
         let (reports, control_plane) = (Arc::clone(&self.reports), Arc::clone(&self.control_plane));
+        if let Some(interval) = self.check_interval {
+            let (health, stopped) = (Arc::clone(&self.health), stop.clone());
+            spawn(Box::pin(async move { health.run(interval, stopped).await }));
+        }
         let stopped = stop.clone();
         spawn(Box::pin(async move {
             reports.run(&control_plane, stopped).await
@@ -200,12 +217,14 @@ impl Gateway {
             Arc::clone(&self.snapshot),
             Arc::clone(&self.control_plane),
             Arc::clone(&self.reports),
+            Arc::clone(&self.health),
         ));
         let configs = K8sAuthConfigs::new(
             Arc::clone(&self.sealer),
             Arc::clone(&self.api_servers),
             Arc::clone(&self.snapshot),
             Arc::clone(&self.control_plane),
+            Arc::clone(&self.health),
             self.clock.clone(),
         );
         let info = ServerInfo::new(self.name.clone());

@@ -23,6 +23,7 @@ pub(crate) use self::stop::Stage;
 use self::stop::{Denied, Fault, Stop};
 use crate::cluster::Cluster;
 use crate::control_plane::ControlPlane;
+use crate::health::Health;
 use crate::presented_token::{PresentedToken, Rejection};
 use crate::reports::Reports;
 use crate::snapshot::{ConfigEntry, Snapshot};
@@ -36,6 +37,7 @@ pub(crate) struct Login {
     snapshot: Arc<Snapshot>,
     control_plane: Arc<ControlPlane>,
     reports: Arc<Reports>,
+    health: Arc<Health>,
 }
 
 /// Who the gateway is.
@@ -79,12 +81,14 @@ impl Login {
         snapshot: Arc<Snapshot>,
         control_plane: Arc<ControlPlane>,
         reports: Arc<Reports>,
+        health: Arc<Health>,
     ) -> Self {
         Self {
             settings,
             snapshot,
             control_plane,
             reports,
+            health,
         }
     }
 
@@ -193,7 +197,10 @@ impl Login {
             .cluster
             .verify(token, audiences, attempt.caller.ip, attempt.deadline)
             .await;
-        let verdict = verdict.map_err(|fault| Fault::Review(attempt.config.clone(), fault))?;
+        let verdict = verdict.map_err(|fault| {
+            self.health.saw(&route.cluster, &fault);
+            Fault::Review(attempt.config.clone(), fault)
+        })?;
         Ok(verdict?)
     }
 

@@ -88,6 +88,18 @@ impl Snapshot {
         state.configs.get(id).map(|entry| entry.live.clone())
     }
 
+    /// All configs that are in use.
+    pub(crate) fn live(&self) -> Vec<Arc<Cluster>> {
+        let state = self.state.load();
+        let entries = state.configs.values();
+        entries
+            .filter_map(|entry| match &entry.live {
+                ConfigEntry::Live(cluster) => Some(Arc::clone(cluster)),
+                ConfigEntry::Unusable => None,
+            })
+            .collect()
+    }
+
     /// What this replica observes about the config; nothing for one that it doesn't know.
     pub(crate) fn conditions(&self, id: &ResourceId) -> Vec<Condition> {
         let state = self.state.load();

@@ -39,6 +39,8 @@ pub struct StackOptions {
     pub api_servers: Vec<String>,
     /// `None`: a SQLite file in the folder.
     pub database_url: Option<String>,
+    /// How often the gateway tries its configs' clusters; `None`: when asked only.
+    pub check_interval: Option<Duration>,
     /// Of both servers and of the simulated cluster. TLS asks the system's.
     pub clock: Clock,
     /// Gets the control plane's audit records; called at each of its starts.
@@ -54,6 +56,7 @@ pub struct Stack {
     admin: AdminFile,
     addresses: Addresses,
     database_url: String,
+    check_interval: Option<Duration>,
     clock: Clock,
     audit: Arc<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>,
     probe: Probe,
@@ -102,6 +105,7 @@ impl Default for StackOptions {
             cluster: Port::Free,
             api_servers: Vec::new(),
             database_url: None,
+            check_interval: Some(Duration::from_secs(60)),
             clock: Clock::system(),
             audit: Arc::new(|| Box::new(io::sink())),
         }
@@ -155,6 +159,7 @@ impl Stack {
                 gateway: address("gateway", &ports.gateway)?,
             },
             database_url: options.database_url.unwrap_or_else(sqlite),
+            check_interval: options.check_interval,
             clock: options.clock,
             audit: options.audit,
             probe,
@@ -269,6 +274,7 @@ impl Stack {
         let clock = self.clock.clone();
         let mut config = data_plane::config::Config::load(&file, self.addresses.gateway, clock)?;
         config.server.shutdown_grace = GRACE;
+        config.check_interval = self.check_interval;
         let bound = data_plane::bind(config).await?;
         let serve = |stop| bound.serve(stop);
         self.gateway = Some(Running::spawn("gateway", serve));

@@ -55,6 +55,7 @@ pub const SERVICES: &[Service] = &[
         ("ListK8sAuthConfigs", Need::NarrowedAdministrator),
         ("UpdateK8sAuthConfig", Need::NarrowedAdministrator),
         ("DeleteK8sAuthConfig", Need::NarrowedAdministrator),
+        ("CheckK8sAuthConfig", Need::NarrowedAdministrator),
     ]},
     Service { name: "postern.v1.AccessKeyAuthService", served_by: CONTROL_PLANE, methods: &[
         ("AuthenticateAccessKey", Need::Anonymous),

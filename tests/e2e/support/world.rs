@@ -39,7 +39,23 @@ impl World {
         Self::with(StackOptions::default())
     }
 
-    pub(crate) fn with(mut options: StackOptions) -> Self {
+    /// Whose gateway asks its clusters nothing but what it is asked itself, so that tests can count.
+    pub(crate) fn with(options: StackOptions) -> Self {
+        Self::launch(StackOptions {
+            check_interval: None,
+            ..options
+        })
+    }
+
+    /// Whose gateway tries its configs' clusters that often.
+    pub(crate) fn checked_every(interval: Duration) -> Self {
+        Self::launch(StackOptions {
+            check_interval: Some(interval),
+            ..StackOptions::default()
+        })
+    }
+
+    fn launch(mut options: StackOptions) -> Self {
         let runtime = Runtime::new().unwrap();
         let offset = Arc::new(AtomicI64::new(0));
         let shift = Arc::clone(&offset);

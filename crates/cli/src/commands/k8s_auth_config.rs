@@ -1,6 +1,7 @@
 //! K8s auth configs: `postern k8s-auth-config …` and the tutorial's
 //! `gateway-create-k8s-auth-config` and its kin.
 
+pub(crate) mod doctor;
 mod import;
 
 use clap::{Args, Subcommand};

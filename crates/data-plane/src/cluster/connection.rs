@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use postern_core::k8s_auth_config::{ClusterAccess, K8sAuthConfig, K8sHost, Reviewer, Timeouts};
 use postern_rpc::deadline::Deadline;
 use reqwest::{Client, Response};
@@ -40,6 +42,13 @@ pub(super) struct Ask<'a> {
     pub(super) body: Option<Bytes>,
     /// Whose login it is for.
     pub(super) presented: &'a SecretString,
+}
+
+/// An answer, or why there is none.
+pub(super) struct Dated {
+    pub(super) body: Result<Vec<u8>, ReviewFault>,
+    /// From the answer's header.
+    pub(super) date: Option<Timestamp>,
 }
 
 // === impl Connection ===
@@ -89,11 +98,26 @@ impl Connection {
         ask: Ask<'_>,
         deadline: Deadline,
     ) -> Result<Vec<u8>, ReviewFault> {
-        let total = self.timeouts.total();
-        deadline.within(total).run(self.answer(ask)).await?
+        self.ask_dated(ask, deadline).await.body
     }
 
-    async fn answer(&self, ask: Ask<'_>) -> Result<Vec<u8>, ReviewFault> {
+    /// The same, with the time that the API server says it is, which its refusals say too.
+    pub(super) async fn ask_dated(&self, ask: Ask<'_>, deadline: Deadline) -> Dated {
+        let total = self.timeouts.total();
+        let mut date = None;
+        let answer = deadline
+            .within(total)
+            .run(self.answer(ask, &mut date))
+            .await;
+        let body = answer.map_err(ReviewFault::from).flatten();
+        Dated { body, date }
+    }
+
+    async fn answer(
+        &self,
+        ask: Ask<'_>,
+        date: &mut Option<Timestamp>,
+    ) -> Result<Vec<u8>, ReviewFault> {
         let url = self.base.join(ask.path);
         let mut request = self
             .client
@@ -108,11 +132,17 @@ impl Connection {
                 .body(body);
         }
         let response = request.send().await?;
+        *date = date_of(&response);
         match ReviewFault::of_status(response.status()) {
             None => read(response).await,
             Some(fault) => Err(fault),
         }
     }
+}
+
+fn date_of(response: &Response) -> Option<Timestamp> {
+    let date = response.headers().get(header::DATE)?.to_str().ok()?;
+    DateTimeParser::new().parse_timestamp(date).ok()
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, ReviewFault> {

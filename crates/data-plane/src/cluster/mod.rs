@@ -16,6 +16,7 @@ use crate::presented_token::PresentedToken;
 mod client;
 mod connection;
 mod fault;
+pub(crate) mod probe;
 mod review;
 mod reviewer;
 #[cfg(test)]

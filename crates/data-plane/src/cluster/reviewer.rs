@@ -21,12 +21,7 @@ impl Connection {
         audiences: &[String],
         deadline: Deadline,
     ) -> Result<Verdict, ReviewFault> {
-        let ask = Ask {
-            method: Method::POST,
-            path: PATH,
-            body: Some(body(token.expose_secret(), audiences)?),
-            presented: token,
-        };
+        let ask = ask(token, audiences)?;
         match (self.ask(ask, deadline).await, self.credential()) {
             (Ok(answer), _) => review::verdict(&answer, audiences),
             // That the presented token isn't let in is the API server's verdict on it.
@@ -36,6 +31,19 @@ impl Connection {
             (Err(fault), _) => Err(fault),
         }
     }
+}
+
+/// A TokenReview as a request.
+pub(super) fn ask<'a>(
+    token: &'a SecretString,
+    audiences: &[String],
+) -> Result<Ask<'a>, ReviewFault> {
+    Ok(Ask {
+        method: Method::POST,
+        path: PATH,
+        body: Some(body(token.expose_secret(), audiences)?),
+        presented: token,
+    })
 }
 
 /// Wiped when it has been sent.

@@ -57,6 +57,16 @@ impl K8sAuthConfigService for K8sAuthConfigs {
         ))
     }
 
+    async fn check_k8s_auth_config(
+        &self,
+        request: Request<pb::CheckK8sAuthConfigRequest>,
+    ) -> Result<Response<pb::CheckK8sAuthConfigResponse>, Status> {
+        let context = context(&request)?;
+        Ok(Response::new(
+            self.check(context, request.into_inner()).await?,
+        ))
+    }
+
     async fn delete_k8s_auth_config(
         &self,
         request: Request<pb::DeleteK8sAuthConfigRequest>,

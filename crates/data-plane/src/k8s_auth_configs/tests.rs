@@ -19,11 +19,17 @@ fn service(api_servers: AllowedApiServers) -> K8sAuthConfigs {
     };
     let channel = postern_rpc::client::connect(&target).unwrap();
     let keyring = Keyring::parse(&key_line("k1")).unwrap();
+    let snapshot = Arc::new(Snapshot::new());
     K8sAuthConfigs::new(
         Arc::new(Sealer::new("default".parse().unwrap(), keyring)),
         Arc::new(api_servers),
-        Arc::new(Snapshot::new()),
+        Arc::clone(&snapshot),
         Arc::new(ControlPlane::new(channel, credential)),
+        Arc::new(Health::new(
+            snapshot,
+            Clock::new(noon),
+            "replica".to_owned(),
+        )),
         Clock::new(noon),
     )
 }

@@ -37,14 +37,16 @@ fn login_with(snapshot: Snapshot, clock: Clock) -> Login {
         deployment: Uuid::from_u128(3),
         clock: clock.clone(),
     };
+    let snapshot = Arc::new(snapshot);
     Login::new(
         settings,
-        Arc::new(snapshot),
+        Arc::clone(&snapshot),
         Arc::new(ControlPlane::new(
             client::connect(&target).unwrap(),
             credential,
         )),
-        Arc::new(Reports::new("default".to_owned(), clock)),
+        Arc::new(Reports::new("default".to_owned(), clock.clone())),
+        Arc::new(Health::new(snapshot, clock, "replica".to_owned())),
     )
 }
 

@@ -12,6 +12,7 @@ mod dev;
 mod doctor;
 mod documents;
 mod faults;
+mod hostile;
 mod import;
 mod leaks;
 mod matrix;

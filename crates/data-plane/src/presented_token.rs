@@ -19,6 +19,8 @@ use self::json::Object;
 mod claims;
 mod json;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 /// The longest token that is looked at, in bytes.

@@ -41,18 +41,19 @@ impl Caller {
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let text = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes()).into_owned();
-    // Looked for in the whole value: a cut in the middle would hide what follows.
+    let printable = |b: &u8| b.is_ascii_graphic() || *b == b' ';
+    let bytes = headers.get(header::USER_AGENT)?.as_bytes();
+    let text: String = bytes
+        .iter()
+        .copied()
+        .filter(printable)
+        .map(char::from)
+        .collect();
+    // Looked for in all that could be printed: a cut, or what is left out in the middle, would hide what follows.
     if text.contains("eyJ") {
         return None;
     }
-    let printable = |c: &char| c.is_ascii_graphic() || *c == ' ';
-    Some(
-        text.chars()
-            .filter(printable)
-            .take(MAX_USER_AGENT_CHARS)
-            .collect(),
-    )
+    Some(text.chars().take(MAX_USER_AGENT_CHARS).collect())
 }
 
 /// An access token as a call carries it.
@@ -135,6 +136,8 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Mal
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -175,6 +178,30 @@ mod tests {
             None
         );
         assert_eq!(caller("", "a\tb").user_agent.as_deref(), Some("ab"));
+        assert_eq!(caller("", "x e\tyJhbGciOiJSUzI1NiJ9").user_agent, None);
+    }
+
+    proptest! {
+        #[test]
+        fn headers_of_any_bytes_name_a_caller_without_a_token(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'e'), Just(b'y'), Just(b'J')], 0..200),
+        ) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                for name in ["user-agent", "authorization", ON_BEHALF_OF] {
+                    headers.insert(name, value.clone());
+                }
+            }
+            if let Some(user_agent) = Caller::new(None, &headers, RequestId::generate()).user_agent {
+                prop_assert!(user_agent.len() <= 64 && !user_agent.contains("eyJ"));
+                prop_assert!(user_agent.bytes().all(|b| (b' '..=b'~').contains(&b)));
+            }
+            for token in [BearerToken::from_authorization(&headers), BearerToken::from_on_behalf_of(&headers)] {
+                let Ok(Some(token)) = token else { continue };
+                prop_assert!((1..=4096).contains(&token.expose().len()));
+                prop_assert!(token.expose().bytes().all(|b| b.is_ascii_graphic()));
+            }
+        }
     }
 
     #[test]

@@ -98,8 +98,22 @@ fn parse(value: &[u8]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_timeout_is_at_most_the_cap(
+            value in prop_oneof![prop::collection::vec(any::<u8>(), 0..20), "[0-9]{0,10}[HMSmunx]?".prop_map(String::into_bytes)],
+        ) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                headers.insert("grpc-timeout", value);
+            }
+            prop_assert!(Deadline::from_headers(&headers, DEFAULT_CAP).remaining() <= DEFAULT_CAP);
+        }
+    }
 
     fn remaining(timeout: &str) -> Duration {
         let mut headers = HeaderMap::new();

@@ -63,6 +63,17 @@ impl Process {
         );
     }
 
+    /// The most memory that it ever had, in KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+
     /// Sends a signal by name, such as `INT`.
     pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("sh")

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::auth_method::AuthMethod;
 use crate::fixtures::{facts, kubernetes, method, noon};
@@ -182,5 +184,34 @@ fn an_assertion_is_good_for_its_life_and_within_the_skew() {
             check_times(at(iat), at(exp), noon()),
             Err(DenyReason::AssertionStale)
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_no_assertion(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        let world = world();
+        prop_assert!(world.verify_at(&String::from_utf8_lossy(&bytes), noon()).is_err());
+        let part = URL_SAFE_NO_PAD.encode(&bytes);
+        let parts = format!("{part}.{part}.{part}");
+        prop_assert!(world.verify_at(&parts, noon()).is_err());
+        // Behind a header that names a key which is known.
+        let jws = world.sign_with(&world.key);
+        let header = jws.split('.').next().unwrap();
+        let behind = format!("{header}.{part}.{part}");
+        prop_assert!(world.verify_at(&behind, noon()).is_err());
+    }
+
+    #[test]
+    fn an_assertion_with_any_byte_changed_is_refused(
+        at in any::<prop::sample::Index>(), by in any::<char>(), length in 0..3usize,
+    ) {
+        let world = world();
+        let jws = world.sign_with(&world.key);
+        let at = at.index(jws.len());
+        let mut changed = jws.clone();
+        changed.replace_range(at..(at + length).min(jws.len()), &by.to_string());
+        prop_assume!(changed != jws);
+        prop_assert!(world.verify_at(&changed, noon()).is_err(), "{changed}");
     }
 }

@@ -213,4 +213,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

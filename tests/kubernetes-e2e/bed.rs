@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{
     Arc, LazyLock, Mutex, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +17,7 @@ use tokio::runtime::Runtime;
 use crate::objects::Namespace;
 use crate::real;
 use crate::server::{BINDINGS, REVIEWS, Server};
-use crate::support::{Method, Output, World};
+use crate::support::{Method, Output, World, eventually};
 
 /// The connections to the API server live here, longer than any test.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -203,6 +204,14 @@ impl Bed {
         assert!(printed.contains("\nToken: t-"), "{printed}");
     }
 
+    /// Once the API server's caches have seen a permission.
+    #[track_caller]
+    pub(crate) fn eventually_admits(&self, method: &Method, token: &str) {
+        eventually("a login", Duration::from_secs(20), || {
+            (self.log_in(method, token).code == 0).then_some(())
+        });
+    }
+
     /// Refused like everybody, for this reason in the audit record, which is returned.
     #[track_caller]
     pub(crate) fn refuses(&self, method: &Method, token: &str, reason: &str) -> Value {
@@ -264,4 +273,15 @@ pub(crate) fn control(args: &[&str]) {
     let output = Command::new(script).args(args).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "control {args:?}: {stderr}");
+}
+/// A client certificate that the cluster's CA signed, and its key, both in PEM.
+pub(crate) fn client_certificate(name: &str, subject: &str) -> Option<(String, String)> {
+    let Some(folder) = folder() else {
+        static SAID: Once = Once::new();
+        left_out(&SAID, "client certificates", "POSTERN_TEST_KUBERNETES");
+        return None;
+    };
+    control(&["client-certificate", name, subject]);
+    let read = |end: &str| std::fs::read_to_string(folder.join(format!("{name}.{end}"))).unwrap();
+    Some((read("crt"), read("key")))
 }

@@ -83,3 +83,43 @@ fn the_clients_and_the_gateways_addresses_are_bound() {
         }
     }
 }
+
+#[test]
+fn a_node_is_bound_by_what_the_review_says_of_the_pod() {
+    let Some(bed) = Bed::shared() else { return };
+    let namespace = bed.namespace();
+    let (here, there) = (bed.node(), bed.node());
+    let on = |pod: &str, node: &str| bed.pod_on(&namespace, pod, node);
+    let (token, elsewhere) = (on("mypod1", &here), on("mypod2", &there));
+    let unscheduled = bed.pod(&namespace, "mypod3");
+    let bounds = [
+        "--bound-namespaces",
+        namespace.name(),
+        "--bound-node-names",
+        &here,
+    ];
+    let method = bed.route("nodes", &bounds);
+    bed.admits(&method, &token);
+    let record = bed.refuses(&method, &elsewhere, "NODE_NAME_NOT_BOUND");
+    assert_eq!(record["facts"]["node_name"], there.as_str());
+    bed.refuses(&method, &unscheduled, "NODE_MISSING");
+}
+
+#[test]
+fn a_condition_over_the_verified_facts_makes_exceptions() {
+    let Some(bed) = Bed::shared() else { return };
+    let namespace = bed.namespace();
+    let bounds = ["--bound-namespaces", namespace.name(), "--condition"];
+    let condition =
+        "!facts.pod_name.startsWith(\"debug-\") && facts.service_account_name != \"robot\"";
+    let method = bed.route("condition", &[&bounds[..], &[condition]].concat());
+    bed.service_account(&namespace, "robot");
+    bed.admits(&method, &bed.pod(&namespace, "mypod1"));
+    bed.refuses(
+        &method,
+        &bed.pod(&namespace, "debug-1"),
+        "CONDITION_NOT_MET",
+    );
+    let robot = bed.pod_of(&namespace, "mypod2", "robot");
+    bed.refuses(&method, &robot, "CONDITION_NOT_MET");
+}

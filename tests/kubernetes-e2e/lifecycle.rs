@@ -45,19 +45,6 @@ fn a_deleted_service_account_is_refused_and_so_is_it_when_it_comes_back() {
 }
 
 #[test]
-fn a_legacy_token_is_refused_unless_the_method_allows_it() {
-    let Some(bed) = Bed::shared() else { return };
-    let namespace = bed.namespace();
-    let (token, _) = block_on(bed.server.secret_token(namespace.name(), "default", "old"));
-    let method = bed.route_with(
-        "legacy",
-        &["--bound-namespaces", namespace.name()],
-        &["--disable-issuer-validation"],
-    );
-    bed.refuses(&method, &token, "TOKEN_WITHOUT_EXPIRY");
-}
-
-#[test]
 fn a_token_without_a_pod_is_one_of_its_service_account() {
     let Some(bed) = Bed::shared() else { return };
     let namespace = bed.namespace();

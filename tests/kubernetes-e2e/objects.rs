@@ -1,9 +1,9 @@
 //! What people make in a cluster.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bed::{Bed, block_on};
-use crate::server::{Server, bound_to};
+use crate::server::{self, Server, bound_to};
 
 /// A namespace of one test, removed with its bed.
 pub(crate) struct Namespace(String);
@@ -40,6 +40,24 @@ impl Bed {
     /// One more token of a pod that is there.
     pub(crate) fn pod_token(&self, namespace: &Namespace, account: &str, pod: &str) -> String {
         self.token(namespace, account, bound_to("Pod", pod))
+    }
+
+    /// A node, without a kubelet.
+    pub(crate) fn node(&self) -> String {
+        let name = self.server.name();
+        let node = json!({ "metadata": { "name": name } });
+        block_on(self.server.make("/api/v1/nodes", node));
+        self.server.remember(format!("/api/v1/nodes/{name}"));
+        name
+    }
+
+    /// The token of a pod that was scheduled onto a node.
+    pub(crate) fn pod_on(&self, namespace: &Namespace, name: &str, node: &str) -> String {
+        let mut pod = server::pod(name, "default");
+        pod["spec"]["nodeName"] = json!(node);
+        let pods = format!("/api/v1/namespaces/{}/pods", namespace.name());
+        block_on(self.server.make(&pods, pod));
+        self.pod_token(namespace, "default", name)
     }
 
     /// A token by TokenRequest with this `spec`.

@@ -1,0 +1,67 @@
+//! `postern k8s-auth-config import` from a real kubeconfig.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, block_on};
+
+#[test]
+fn an_import_makes_a_reviewer_of_least_privilege_and_a_config_that_pods_log_in_by() {
+    let Some(bed) = Bed::shared() else { return };
+    let (namespace, reviewers) = (bed.namespace(), bed.namespace());
+    let token = bed.pod(&namespace, "mypod1");
+    let method = bed
+        .world
+        .method_with("imported", &["--bound-namespaces", namespace.name()]);
+    let kubeconfig = std::env::var("POSTERN_TEST_KUBECONFIG").unwrap();
+    let import = [
+        "k8s-auth-config",
+        "import",
+        "--kubeconfig",
+        &kubeconfig,
+        "-n",
+        "imported",
+        "--access-id",
+        &method.access_id,
+        "--signing-key",
+        &method.prv_key,
+        "--reviewer-namespace",
+        reviewers.name(),
+    ];
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let role = format!("{roles}/postern:{}:postern-reviewer", reviewers.name());
+    bed.world.admin.ok(&[&import[..], &["--dry-run"]].concat());
+    assert_eq!(
+        block_on(bed.server.get(&role)).code,
+        404,
+        "a dry run makes nothing"
+    );
+
+    let said = bed.world.admin.ok(&import);
+    assert!(said.contains("K8s auth config imported created"), "{said}");
+    for kind in ["clusterroles", "clusterrolebindings"] {
+        let path = role.replace("clusterroles", kind);
+        assert_eq!(block_on(bed.server.get(&path)).code, 200, "{path}");
+        bed.server.remember(path);
+    }
+    bed.eventually_admits(&method, &token);
+    let config = bed
+        .world
+        .admin
+        .json(&["k8s-auth-config", "get", "-n", "imported"]);
+    assert_eq!(config["k8s_issuers"], json!([bed.server.issuer]));
+    assert_eq!(config["k8s_host"], bed.host.as_str());
+
+    // The reviewer may review, and read nothing.
+    let spec = json!({});
+    let reviewer = block_on(bed.server.token(reviewers.name(), "postern-reviewer", spec));
+    for path in ["/api/v1/secrets", "/api/v1/namespaces", "/api/v1/pods"] {
+        let read = bed
+            .server
+            .as_bearer(Some(&reviewer), Method::GET, path, Value::Null);
+        assert_eq!(block_on(read).code, 403, "{path}");
+    }
+    // Run again, it changes what is there.
+    bed.world.admin.ok(&import);
+    bed.eventually_admits(&method, &token);
+}

@@ -1,10 +1,10 @@
-//! The tests that ARCHITECTURE.md and SECURITY.md name exist.
+//! The tests that the documents name exist.
 
 use std::path::Path;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap()
 }
 
@@ -20,6 +20,16 @@ fn sources(folder: &Path) -> String {
         }
     }
     text
+}
+
+/// The files of `docs/`.
+pub(crate) fn pages() -> Vec<String> {
+    let entries = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("docs/{name}"))
+        .collect()
 }
 
 /// Names in backquotes that can only be tests': four words and more.
@@ -41,8 +51,17 @@ fn named(document: &str) -> Vec<&str> {
 fn every_test_that_a_document_names_exists() {
     let root = Path::new(ROOT);
     let sources = sources(&root.join("crates")) + &sources(&root.join("tests"));
-    for (file, at_least) in [("ARCHITECTURE.md", 20), ("SECURITY.md", 8)] {
-        let document = read(file);
+    let mut documents = vec![
+        ("ARCHITECTURE.md".to_owned(), 20),
+        ("SECURITY.md".to_owned(), 8),
+    ];
+    documents.extend(pages().into_iter().map(|page| match page.as_str() {
+        "docs/hazards.md" => (page, 80),
+        "docs/proof.md" => (page, 40),
+        _ => (page, 0),
+    }));
+    for (file, at_least) in documents {
+        let document = read(&file);
         let named = named(&document);
         assert!(named.len() >= at_least, "{file}: {}", named.len());
         for name in named {
@@ -50,6 +69,16 @@ fn every_test_that_a_document_names_exists() {
                 sources.contains(&format!("fn {name}(")),
                 "{file} names {name}"
             );
+        }
+    }
+}
+
+#[test]
+fn every_hazard_has_a_test_and_every_option_too() {
+    for file in ["docs/hazards.md", "docs/proof.md"] {
+        for row in read(file).lines().filter(|line| line.starts_with("| ")) {
+            let heading = row.contains("| tests ");
+            assert!(heading || !named(row).is_empty(), "{file}: {row}");
         }
     }
 }

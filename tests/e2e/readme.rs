@@ -1,16 +1,14 @@
-//! The README's commands: they run where they can, and are known where they can't.
+//! The commands of the README and of `docs/`: they run where they can, and are known where they can't.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use crate::documents;
 use crate::support::{Cli, Process};
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-
 /// The `sh` blocks under a heading, or everywhere.
-fn blocks(heading: Option<&str>) -> Vec<String> {
-    let text = std::fs::read_to_string(README).unwrap();
+fn blocks(text: &str, heading: Option<&str>) -> Vec<String> {
     let (mut blocks, mut current, mut section) = (Vec::new(), None::<String>, String::new());
     for line in text.lines() {
         match (&mut current, line) {
@@ -43,7 +41,7 @@ fn jq(folder: &Path) {
 #[test]
 fn what_one_can_play_with_plays() {
     let cli = Cli::new();
-    let blocks = blocks(Some("Play with it"));
+    let blocks = blocks(&documents::read("README.md"), Some("Play with it"));
     let [start, play] = blocks.as_slice() else {
         panic!("two blocks, not {blocks:?}");
     };
@@ -88,7 +86,13 @@ fn what_one_can_play_with_plays() {
 #[test]
 fn every_command_and_flag_is_known() {
     let cli = Cli::new();
-    let commands: usize = blocks(None)
+    for page in documents::pages() {
+        let blocks = blocks(&documents::read(&page), None);
+        for line in blocks.iter().flat_map(|block| block.lines()) {
+            known(&cli, line);
+        }
+    }
+    let commands: usize = blocks(&documents::read("README.md"), None)
         .iter()
         .flat_map(|b| b.lines())
         .map(|line| known(&cli, line))

@@ -10,13 +10,14 @@ const API: &str = "postern/v1";
 const SEALED: &str = "postern/sealed/v1";
 
 /// Messages with a secret: `src/redact.rs` writes their `Debug`.
-const SECRET: [&str; 8] = [
+const SECRET: [&str; 9] = [
     ".postern.v1.AuthenticateRequest",
     ".postern.v1.AuthenticateResponse",
     ".postern.v1.AuthenticateAccessKeyRequest",
     ".postern.v1.AuthenticateAccessKeyResponse",
     ".postern.v1.K8sAuthConfigSecrets",
     ".postern.v1.CreateGatewayResponse",
+    ".postern.v1.ExplainAuthenticationRequest",
     ".postern.v1.ExchangeAssertionRequest",
     ".postern.sealed.v1.K8sAuthConfig",
 ];

@@ -231,6 +231,19 @@ impl Run {
             .secret("the imported reviewer's token", &reviewer);
     }
 
+    /// With a token that its cluster knows, one that it doesn't, and none.
+    fn explain(&mut self, token: &str) {
+        for token in [token, &format!("{token}x"), &token[..40]] {
+            let file = self.admin.file("token", token);
+            for config in ["c", "nowhere", token] {
+                let explain = ["explain", "--config", config, "--token-file", &file];
+                let output = self.administer(&explain);
+                self.printed
+                    .push(("an explanation".to_owned(), output.stdout));
+            }
+        }
+    }
+
     fn log_in(&mut self, access_id: &str, config: &str, token: &str) {
         self.search.secret("a pod's token", token);
         let login = [
@@ -303,6 +316,7 @@ impl Run {
         self.cluster.set_fault(Fault::None);
         self.log_in(&access_id, "c", &good);
         self.import();
+        self.explain(&good);
         self.administer(&["gateway", "create", "-n", "g", "--url", "https://g:8000"])
             .success();
         self.administer(&[

@@ -11,6 +11,7 @@ mod bad_input;
 mod dev;
 mod doctor;
 mod documents;
+mod explain;
 mod faults;
 mod hostile;
 mod import;

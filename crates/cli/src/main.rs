@@ -21,8 +21,8 @@ use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
 use commands::{
-    audit, auth, auth_method, configure, dev, gateway, health, init, k8s_auth_config, manifest,
-    serve, tour,
+    audit, auth, auth_method, configure, dev, explain, gateway, health, init, k8s_auth_config,
+    manifest, serve, simulate, tour,
 };
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
@@ -48,6 +48,8 @@ enum Command {
     #[command(subcommand)]
     K8sAuthConfig(k8s_auth_config::ConfigCommand),
     Doctor(k8s_auth_config::doctor::DoctorArgs),
+    Explain(explain::ExplainArgs),
+    Simulate(simulate::SimulateArgs),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     #[command(subcommand)]
@@ -196,6 +198,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::AuthMethod(command) => auth_method::run(command, c, o).await,
         Command::K8sAuthConfig(command) => k8s_auth_config::run(command, c, o).await,
         Command::Doctor(args) => k8s_auth_config::doctor::run(args, c, o).await,
+        Command::Explain(args) => explain::run(args, c, o).await,
+        Command::Simulate(args) => simulate::run(args, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
         Command::Gateway(command) => gateway::run(command, c, o).await,
         Command::ControlPlane(command) => serve::control_plane(command).await,

@@ -43,6 +43,10 @@ events! {
     LoginDenied = "login.denied" Warning,
     /// More refusals than the gateway could keep: `count` of them have no record.
     LoginDeniedOverflow = "login.denied_overflow" Warning,
+    /// An administrator had a login explained; nothing was issued.
+    LoginExplained = "login.explained" Info,
+    /// An administrator had a login simulated; nothing was issued.
+    LoginSimulated = "login.simulated" Info,
     /// An administrator or a gateway got a token.
     AccessKeyGranted = "access_key.granted" Info,
     /// An access key was refused.

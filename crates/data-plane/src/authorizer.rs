@@ -17,7 +17,15 @@ pub(crate) struct Authorizer {
 
 /// An administrator whom the control plane allows this call.
 #[derive(Clone)]
-pub(crate) struct Administrator(pub(crate) OnBehalf);
+pub(crate) struct Administrator(pub(crate) OnBehalf, pub(crate) Who);
+
+/// For audit records.
+#[derive(Clone)]
+pub(crate) struct Who {
+    pub(crate) access_id: String,
+    /// Of the token that was shown.
+    pub(crate) accessor: String,
+}
 
 impl Authorizer {
     pub(crate) fn new(control_plane: Arc<ControlPlane>) -> Self {
@@ -49,10 +57,15 @@ impl layers::Authorizer for Authorizer {
             token: call.bearer,
             request_id: call.caller.request_id,
         };
-        self.control_plane
+        let known = self
+            .control_plane
             .authorize_administrator(&call.method, &administrator, call.deadline)
             .await
             .map_err(|failure| failure.relay())?;
-        Ok(Administrator(administrator))
+        let who = Who {
+            access_id: known.access_id,
+            accessor: known.accessor,
+        };
+        Ok(Administrator(administrator, who))
     }
 }

@@ -99,7 +99,7 @@ impl ControlPlane {
         method: &str,
         administrator: &OnBehalf,
         deadline: Deadline,
-    ) -> Result<(), Failure> {
+    ) -> Result<pb::AuthorizeAdministratorResponse, Failure> {
         let asked = repeat(deadline, |attempt| {
             let request = pb::AuthorizeAdministratorRequest {
                 method: method.to_owned(),
@@ -111,7 +111,7 @@ impl ControlPlane {
                 async |channel, request| sync(channel).authorize_administrator(request).await,
             )
         });
-        asked.await.map(|_| ())
+        asked.await
     }
 
     /// One try: whoever reports keeps what wasn't taken.

@@ -13,6 +13,7 @@ mod cluster;
 mod conditions;
 pub mod config;
 mod control_plane;
+mod diagnostics;
 #[cfg(test)]
 mod fixtures;
 mod health;
@@ -49,6 +50,7 @@ use crate::auth::AuthHandler;
 use crate::authorizer::Authorizer;
 use crate::config::Config;
 use crate::control_plane::ControlPlane;
+use crate::diagnostics::Diagnostics;
 use crate::health::Health;
 use crate::k8s_auth_configs::K8sAuthConfigs;
 use crate::login::Login;
@@ -228,7 +230,15 @@ impl Gateway {
             self.clock.clone(),
         );
         let info = ServerInfo::new(self.name.clone());
+        let diagnostics = Diagnostics::new(
+            self.name.clone(),
+            Arc::clone(&login),
+            Arc::clone(&self.snapshot),
+            Arc::clone(&self.reports),
+            self.clock.clone(),
+        );
         Routes::new(AuthHandler::service(login))
+            .add_service(diagnostics.service())
             .add_service(configs.service())
             .add_service(ServerInfoServiceServer::new(info))
     }

@@ -28,6 +28,7 @@ use crate::presented_token::{PresentedToken, Rejection};
 use crate::reports::Reports;
 use crate::snapshot::{ConfigEntry, Snapshot};
 
+pub(crate) mod explain;
 mod record;
 pub(crate) mod stop;
 

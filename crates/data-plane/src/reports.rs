@@ -52,6 +52,12 @@ impl Reports {
         self.wake.notify_one();
     }
 
+    /// That an administrator asked, which nobody else can cause.
+    pub(crate) fn asked(&self, event: Event) {
+        self.queue().push(event);
+        self.wake.notify_one();
+    }
+
     /// Sends until `stop`, and then once more.
     pub(crate) async fn run(&self, control_plane: &Arc<ControlPlane>, stop: CancellationToken) {
         stop.run_until_cancelled(self.keep_sending(control_plane))

@@ -57,6 +57,10 @@ pub const SERVICES: &[Service] = &[
         ("DeleteK8sAuthConfig", Need::NarrowedAdministrator),
         ("CheckK8sAuthConfig", Need::NarrowedAdministrator),
     ]},
+    Service { name: "postern.v1.DiagnosticsService", served_by: GATEWAY, methods: &[
+        ("ExplainAuthentication", Need::NarrowedAdministrator),
+        ("SimulateAuthentication", Need::NarrowedAdministrator),
+    ]},
     Service { name: "postern.v1.AccessKeyAuthService", served_by: CONTROL_PLANE, methods: &[
         ("AuthenticateAccessKey", Need::Anonymous),
     ]},

@@ -53,6 +53,7 @@ redacted!(pb::AuthenticateResponse { accessor, expire_time, expires_in, sub_clai
 redacted!(pb::AuthenticateAccessKeyRequest { access_id, gateway; access_key });
 redacted!(pb::AuthenticateAccessKeyResponse { accessor, expire_time, expires_in; access_token });
 redacted!(pb::K8sAuthConfigSecrets { ; signing_key, token_reviewer_jwt, k8s_client_key, rancher_api_key });
+redacted!(pb::ExplainAuthenticationRequest { k8s_auth_config, access_id, client_ip; service_account_token });
 redacted!(pb::CreateGatewayResponse { gateway, deployment_id; access_key });
 redacted!(pb::ExchangeAssertionRequest { access_id, request_id; assertion });
 redacted!(sealed::K8sAuthConfig {

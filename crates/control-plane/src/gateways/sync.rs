@@ -176,9 +176,12 @@ fn response(granted: &Granted, now: jiff::Timestamp) -> pb::ExchangeAssertionRes
 fn authorize(
     request: &Request<pb::AuthorizeAdministratorRequest>,
 ) -> Result<pb::AuthorizeAdministratorResponse, Error> {
-    OnBehalf::of(request)?;
+    let administrator = OnBehalf::of(request)?.administrator;
     match permissions::need(&request.get_ref().method) {
-        Some(Need::NarrowedAdministrator) => Ok(pb::AuthorizeAdministratorResponse {}),
+        Some(Need::NarrowedAdministrator) => Ok(pb::AuthorizeAdministratorResponse {
+            access_id: administrator.access_id.to_string(),
+            accessor: administrator.accessor.to_string(),
+        }),
         Some(_) => Err(Error::permission_denied(
             "administrators don't call this method at a gateway",
         )),

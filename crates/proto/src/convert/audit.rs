@@ -52,7 +52,8 @@ pub fn to_pb(event: &Event) -> pb::AuditEvent {
     }
 }
 
-/// What a gateway reports: a refused login, or how many found no room in its queue.
+/// What a gateway reports: a refused login, how many found no room in its queue, or that an
+/// administrator asked about one.
 ///
 /// Component, gateway and time of receipt are the control plane's to say.
 ///
@@ -64,7 +65,10 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
     let kind = EventKind::parse(&wire.event).filter(|kind| {
         matches!(
             kind,
-            EventKind::LoginDenied | EventKind::LoginDeniedOverflow
+            EventKind::LoginDenied
+                | EventKind::LoginDeniedOverflow
+                | EventKind::LoginExplained
+                | EventKind::LoginSimulated
         )
     });
     if kind.is_none() {
@@ -79,6 +83,8 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
         ("access_id", &wire.access_id),
         ("user_agent", &wire.user_agent),
         ("reason", &wire.reason),
+        ("accessor", &wire.accessor),
+        ("resource", &wire.resource),
     ] {
         if text.len() > MAX_TEXT {
             faults.add(field, format!("is longer than {MAX_TEXT} bytes"));
@@ -101,6 +107,8 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
     event.access_id.clone_from(&wire.access_id);
     event.caller_ip = caller_ip;
     event.user_agent.clone_from(&wire.user_agent);
+    event.accessor.clone_from(&wire.accessor);
+    event.resource.clone_from(&wire.resource);
     event.facts = facts;
     event.sub_claims = sub_claims;
     event.reason.clone_from(&wire.reason);

@@ -143,7 +143,7 @@ impl GatewaySyncService for Handlers {
         &self,
         _: Request<pb::AuthorizeAdministratorRequest>,
     ) -> Answer<pb::AuthorizeAdministratorResponse> {
-        Ok(Response::new(pb::AuthorizeAdministratorResponse {}))
+        Ok(Response::new(pb::AuthorizeAdministratorResponse::default()))
     }
 
     async fn report_events(

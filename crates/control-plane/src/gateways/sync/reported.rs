@@ -1,10 +1,11 @@
 //! What a gateway reports, as far as it is believed.
 
 use postern_core::access_id::AccessId;
+use postern_core::access_token::Accessor;
 use postern_core::audit::Event;
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::reason::DenyReason;
-use postern_core::resource_id::{ConfigName, GatewayName};
+use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
 use postern_proto::convert::audit;
 use postern_proto::pb;
 use postern_rpc::request_id::RequestId;
@@ -48,6 +49,10 @@ fn event(gateway: &GatewayName, wire: &pb::AuditEvent) -> Result<Event, Invalid>
         name.parse().is_ok_and(|name| own(&name))
     });
     keep_if(&mut event.access_id, |id| id.parse::<AccessId>().is_ok());
+    keep_if(&mut event.accessor, |text| text.parse::<Accessor>().is_ok());
+    keep_if(&mut event.resource, |name| {
+        ResourceId::of_auth_method(name).is_ok()
+    });
     Ok(event)
 }
 

@@ -25,6 +25,7 @@ mod token;
 mod audiences;
 mod bed;
 mod bounds;
+mod diagnostics;
 mod doctor;
 mod import;
 mod issuers;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use postern_core::access_id::AccessId;
 use postern_core::auth_method::AuthMethod;
-use postern_core::check::Check;
+use postern_core::check::{Check, Step};
 use postern_core::facts::Facts;
 use postern_core::policy::{self, Denial};
 use postern_core::reason::DenyReason;
@@ -91,7 +91,7 @@ impl Login {
         } else {
             Ok(())
         };
-        explained.step("route", "disabled", "false", &standing);
+        explained.step("route", "enabled", "a config that is enabled", &standing);
         standing?;
         let now = self.now();
         let admission = policy::explain_admission(method, attempt.caller.ip, now);
@@ -152,9 +152,17 @@ impl Explained {
 
     fn policy(&mut self, method: &AuthMethod, facts: Facts, now: jiff::Timestamp) {
         let explanation = policy::explain(method, &facts, now);
-        // Already there where a token was presented.
-        self.wire.checks.retain(|check| check.step != "admit");
-        self.checks(&explanation.checks);
+        // Already there, in its own place, where a token was presented.
+        let admitted = self
+            .wire
+            .checks
+            .iter()
+            .any(|check| check.step == Step::Admit.as_str());
+        let checks = explanation.checks.into_iter();
+        let rest: Vec<Check> = checks
+            .filter(|check| !admitted || check.step != Step::Admit)
+            .collect();
+        self.checks(&rest);
         self.wire.facts = Some(audit::facts_to_pb(&facts));
         self.facts = Some(facts);
         match explanation.verdict {

@@ -8,7 +8,7 @@ use postern_core::seal::OpenError;
 use postern_proto::convert::time;
 use postern_proto::pb::{Condition, ConditionStatus, ConditionType};
 
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, Pin};
 use crate::sealing::Broken;
 
 /// Why a config can't be used.
@@ -130,6 +130,38 @@ fn api_server_allowed(fault: Option<&Fault>) -> Finding {
             message: error.to_string(),
             fix: "check the config's k8s_ca_cert, or the system's root certificates when it has none",
         },
+    }
+}
+
+/// Of a config that is pinned to the gateway's own cluster.
+pub(crate) fn cluster_pinned(pin: &Pin, since: Timestamp, instance: &str) -> Condition {
+    let finding = match pin {
+        Pin::Holds => holds(
+            "PINNED",
+            "this replica runs in the cluster that the config is pinned to",
+        ),
+        Pin::Other => Finding {
+            status: ConditionStatus::False,
+            reason: "OTHER_CLUSTER",
+            message: "this replica runs in another cluster than the config is pinned to, and doesn't use it".to_owned(),
+            fix: "run all replicas of a gateway in one cluster; if its CA was replaced, pin the config anew (--clear pinned_cluster)",
+        },
+        Pin::Unknown(fault) => Finding {
+            status: ConditionStatus::Unknown,
+            reason: "NOT_KNOWN",
+            message: format!("which cluster this replica runs in can't be told: {fault}"),
+            fix: "mount the service account's token and CA into the gateway's pod, and let it reach its API server",
+        },
+    };
+    Condition {
+        r#type: ConditionType::ClusterPinned.into(),
+        status: finding.status.into(),
+        reason: finding.reason.to_owned(),
+        message: finding.message,
+        fix: finding.fix.to_owned(),
+        instance: instance.to_owned(),
+        change_time: Some(time::timestamp(since)),
+        check_time: None,
     }
 }
 

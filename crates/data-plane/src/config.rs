@@ -1,5 +1,6 @@
 //! A gateway's configuration: `gateway.json`, and what [`crate::bind`] takes.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::AccessKey;
 use postern_core::clock::Clock;
 use postern_core::invalid::{Invalid, Violations};
-use postern_core::k8s_auth_config::AllowedApiServers;
+use postern_core::k8s_auth_config::{AllowedApiServers, K8sHost};
 use postern_core::resource_id::GatewayName;
 use postern_core::seal::Keyring;
 use postern_rpc::client::{self, Channel, Target, TargetError};
@@ -19,6 +20,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+use crate::cluster::SERVICE_ACCOUNT_DIR;
 
 /// Often enough to be warned of what expires, and no load.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
@@ -50,6 +53,30 @@ pub struct GatewayFile {
     /// The API servers that this gateway may talk to, by origin. Absent: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_servers: Option<Vec<String>>,
+    /// The cluster that the gateway runs in, where it differs from what Kubernetes says in a pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_cluster: Option<OwnClusterFile>,
+}
+
+/// `own_cluster` in `gateway.json`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OwnClusterFile {
+    /// Has `ca.crt` and `token`, read again when they change. Absent: where Kubernetes mounts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account_dir: Option<PathBuf>,
+    /// `https` URL of the API server. Absent: that of KUBERNETES_SERVICE_HOST and
+    /// KUBERNETES_SERVICE_PORT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// The cluster that a gateway runs in.
+pub struct OwnClusterConfig {
+    /// Has `ca.crt` and `token`.
+    pub service_account_dir: PathBuf,
+    /// Its API server; `None`: it runs in none.
+    pub api_server: Option<K8sHost>,
 }
 
 /// What a gateway is started with.
@@ -66,6 +93,8 @@ pub struct Config {
     pub keyring: Keyring,
     /// Whom it may review tokens with.
     pub api_servers: AllowedApiServers,
+    /// The cluster that it runs in.
+    pub own_cluster: OwnClusterConfig,
     /// The port, its certificate and its limits.
     pub server: server::Config,
     /// How often each config's cluster is tried, for its conditions; `None`: when asked only.
@@ -164,6 +193,7 @@ impl Config {
         let server = server_config(&mut faults, file, base, listen);
         let keyring = keyring(&mut faults, file, base);
         let api_servers = api_servers(&mut faults, file);
+        let own_cluster = own_cluster(&mut faults, file, base);
         let (Some(gateway), Some(credential), Some(deployment), Some(control_plane), Some(keyring)) =
             (gateway, credential, deployment, control_plane, keyring)
         else {
@@ -177,6 +207,7 @@ impl Config {
             control_plane,
             keyring,
             api_servers,
+            own_cluster,
             server,
             check_interval: Some(CHECK_INTERVAL),
             clock,
@@ -245,6 +276,33 @@ fn api_servers(faults: &mut Violations, file: &GatewayFile) -> AllowedApiServers
         hosts.extend(faults.check(format!("api_servers[{i}]"), text.parse()));
     }
     AllowedApiServers::only(hosts)
+}
+
+fn own_cluster(faults: &mut Violations, file: &GatewayFile, base: &Path) -> OwnClusterConfig {
+    let own = file.own_cluster.clone().unwrap_or_default();
+    let dir = own.service_account_dir.map(|dir| base.join(dir));
+    let api_server = match own.url {
+        Some(url) => faults.check("own_cluster.url", url.parse()),
+        None => pods_api_server(
+            env::var("KUBERNETES_SERVICE_HOST").ok(),
+            env::var("KUBERNETES_SERVICE_PORT").ok(),
+        ),
+    };
+    OwnClusterConfig {
+        service_account_dir: dir.unwrap_or_else(|| PathBuf::from(SERVICE_ACCOUNT_DIR)),
+        api_server,
+    }
+}
+
+/// From what Kubernetes says in every pod's environment.
+fn pods_api_server(host: Option<String>, port: Option<String>) -> Option<K8sHost> {
+    let (host, port) = (host?, port?);
+    let url = if host.contains(':') {
+        format!("https://[{host}]:{port}")
+    } else {
+        format!("https://{host}:{port}")
+    };
+    url.parse().ok()
 }
 
 fn read(base: &Path, path: &Path) -> Result<Zeroizing<String>, String> {

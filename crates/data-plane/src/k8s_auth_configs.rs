@@ -30,12 +30,16 @@ use crate::snapshot::Snapshot;
 const MAX_REQUEST: usize = 512 * 1024;
 /// How long a write waits until this replica uses it.
 const IN_USE: Duration = Duration::from_secs(3);
+/// How long the gateway's own API server may take to say which cluster it is.
+const PINNING: Duration = Duration::from_secs(5);
+const OWN: pb::ReviewerType = pb::ReviewerType::GatewayServiceAccount;
 
 /// The operations.
 pub(crate) struct K8sAuthConfigs {
     gateway: GatewayName,
     sealer: Arc<Sealer>,
     api_servers: Arc<AllowedApiServers>,
+    own: Arc<crate::cluster::OwnCluster>,
     snapshot: Arc<Snapshot>,
     control_plane: Arc<ControlPlane>,
     health: Arc<Health>,
@@ -52,6 +56,7 @@ impl K8sAuthConfigs {
     pub(crate) fn new(
         sealer: Arc<Sealer>,
         api_servers: Arc<AllowedApiServers>,
+        own: Arc<crate::cluster::OwnCluster>,
         snapshot: Arc<Snapshot>,
         control_plane: Arc<ControlPlane>,
         health: Arc<Health>,
@@ -61,6 +66,7 @@ impl K8sAuthConfigs {
             gateway: sealer.gateway().clone(),
             sealer,
             api_servers,
+            own,
             snapshot,
             control_plane,
             health,
@@ -78,7 +84,10 @@ impl K8sAuthConfigs {
         context: Context,
         request: pb::CreateK8sAuthConfigRequest,
     ) -> Result<pb::CreateK8sAuthConfigResponse, Error> {
-        let Accepted { config, warnings } = self.new_config(&request)?;
+        let asked = request.k8s_auth_config.as_ref();
+        let own = asked.is_some_and(|config| config.reviewer() == OWN);
+        let own = self.own_cluster(own, context.deadline).await;
+        let Accepted { config, warnings } = self.new_config(&request, &own)?;
         let (id, uid) = (config.name.id.clone(), config.uid);
         let create = pb::CreateSealedK8sAuthConfigRequest {
             config: Some(self.sealer.seal(&config).map_err(Error::internal)?),
@@ -105,7 +114,11 @@ impl K8sAuthConfigs {
     }
 
     /// Everything that is wrong at once.
-    fn new_config(&self, request: &pb::CreateK8sAuthConfigRequest) -> Result<Accepted, Invalid> {
+    fn new_config(
+        &self,
+        request: &pb::CreateK8sAuthConfigRequest,
+        own: &OwnCluster,
+    ) -> Result<Accepted, Invalid> {
         let mut faults = Violations::default();
         faults.absorb(names::parent(&self.gateway, &request.parent));
         let id = faults.check("k8s_auth_config_id", request.k8s_auth_config_id.parse());
@@ -129,7 +142,7 @@ impl K8sAuthConfigs {
             identity,
             wire,
             secrets,
-            &own_cluster(),
+            own,
             self.clock.now(),
         ));
         if let Some(accepted) = &accepted {
@@ -246,6 +259,15 @@ impl K8sAuthConfigs {
         Ok(view)
     }
 
+    /// What a config of the gateway's own service account is pinned to.
+    async fn own_cluster(&self, wanted: bool, deadline: Deadline) -> OwnCluster {
+        if wanted {
+            self.own.pin(deadline.within(PINNING)).await
+        } else {
+            Err("the gateway's own cluster wasn't asked for".to_owned())
+        }
+    }
+
     fn allowed(&self, config: &K8sAuthConfig) -> Result<(), Invalid> {
         let api_server = config.access.api_server();
         let Some(denied) = api_server.filter(|server| !self.api_servers.allows(server)) else {
@@ -258,11 +280,6 @@ impl K8sAuthConfigs {
             ),
         ))
     }
-}
-
-/// Until the gateway knows its own cluster.
-fn own_cluster() -> OwnCluster {
-    Err("the gateway's own service account can't be used yet".to_owned())
 }
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ use uuid::Uuid;
 
 use crate::auth::AuthHandler;
 use crate::authorizer::Authorizer;
-use crate::config::Config;
+use crate::cluster::OwnCluster;
+use crate::config::{Config, OwnClusterConfig};
 use crate::control_plane::ControlPlane;
 use crate::diagnostics::Diagnostics;
 use crate::health::Health;
@@ -74,6 +75,7 @@ struct Gateway {
     clock: Clock,
     sealer: Arc<Sealer>,
     api_servers: Arc<AllowedApiServers>,
+    own: Arc<OwnCluster>,
     control_plane: Arc<ControlPlane>,
     snapshot: Arc<Snapshot>,
     health: Arc<Health>,
@@ -90,9 +92,21 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let clock = config.clock;
     let snapshot = Arc::new(Snapshot::new());
     let instance = config.instance.to_string();
+    let api_servers = Arc::new(config.api_servers);
+    let OwnClusterConfig {
+        service_account_dir,
+        api_server,
+    } = config.own_cluster;
+    let own = OwnCluster::new(
+        service_account_dir,
+        api_server,
+        Arc::clone(&api_servers),
+        clock.clone(),
+    );
     let gateway = Gateway {
         sealer: Arc::new(Sealer::new(config.gateway.clone(), config.keyring)),
-        api_servers: Arc::new(config.api_servers),
+        api_servers,
+        own: Arc::new(own),
         control_plane: Arc::new(ControlPlane::new(config.control_plane, config.credential)),
         health: Arc::new(Health::new(
             Arc::clone(&snapshot),
@@ -175,6 +189,7 @@ impl Gateway {
             opener: Opener {
                 sealer: Arc::clone(&self.sealer),
                 api_servers: Arc::clone(&self.api_servers),
+                own: Arc::clone(&self.own),
                 instance: self.instance.clone(),
             },
             instance: self.instance.clone(),
@@ -196,6 +211,8 @@ impl Gateway {
         }));
         let (snapshot, stopped) = (Arc::clone(&self.snapshot), stop.clone());
         spawn(Box::pin(async move { snapshot.run(source, stopped).await }));
+        let (own, stopped) = (Arc::clone(&self.own), stop.clone());
+        spawn(Box::pin(async move { own.run(stopped).await }));
         let (reports, control_plane) = (Arc::clone(&self.reports), Arc::clone(&self.control_plane));
         if let Some(interval) = self.check_interval {
             let (health, stopped) = (Arc::clone(&self.health), stop.clone());
@@ -224,6 +241,7 @@ impl Gateway {
         let configs = K8sAuthConfigs::new(
             Arc::clone(&self.sealer),
             Arc::clone(&self.api_servers),
+            Arc::clone(&self.own),
             Arc::clone(&self.snapshot),
             Arc::clone(&self.control_plane),
             Arc::clone(&self.health),

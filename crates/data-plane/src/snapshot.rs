@@ -27,6 +27,7 @@ pub(crate) use self::catch_up::CatchUpError;
 use self::feed::{Feed, State};
 pub(crate) use self::feed::{Opener, not_rolled_back};
 use crate::cluster::Cluster;
+use crate::conditions;
 use crate::control_plane::ControlPlane;
 
 /// A config as logins see it.
@@ -103,10 +104,18 @@ impl Snapshot {
     /// What this replica observes about the config; nothing for one that it doesn't know.
     pub(crate) fn conditions(&self, id: &ResourceId) -> Vec<Condition> {
         let state = self.state.load();
-        let entry = state.configs.get(id);
-        entry
-            .map(|entry| entry.conditions.clone())
-            .unwrap_or_default()
+        let Some(entry) = state.configs.get(id) else {
+            return vec![];
+        };
+        let mut all = entry.conditions.clone();
+        if let ConfigEntry::Live(cluster) = &entry.live
+            && let Some((pin, since)) = cluster.pin()
+        {
+            let instance = all.first().map(|first| first.instance.clone());
+            let instance = instance.unwrap_or_default();
+            all.push(conditions::cluster_pinned(&pin, since, &instance));
+        }
+        all
     }
 
     /// The highest generation of a config that this process has opened.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postern_core::ca_bundle::CaBundle;
 use postern_core::k8s_auth_config::{
-    ClientCertificate, K8sHost, K8sHostError, Timeouts, TlsServerName,
+    ClientCertificate, Endpoint, K8sHost, K8sHostError, Timeouts, TlsServerName,
 };
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
@@ -52,9 +52,6 @@ pub(crate) enum ClusterError {
     /// A name that fits into no URL.
     #[error("the TLS server name can't be used")]
     ServerName(#[source] K8sHostError),
-    /// What isn't built can't be used.
-    #[error("the gateway's own cluster can't be used yet")]
-    OwnCluster,
     /// The HTTP client can't be made.
     #[error("the HTTP client can't be made")]
     Client(#[source] reqwest::Error),
@@ -141,7 +138,18 @@ fn system_roots() -> Result<RootCertStore, ClusterError> {
 
 // === impl Way ===
 
-impl Way<'_> {
+impl<'w> Way<'w> {
+    /// To `host`, at an endpoint, without a certificate of one's own.
+    pub(super) fn to(at: &'w Endpoint, host: &'w K8sHost, timeouts: Timeouts) -> Self {
+        Self {
+            host,
+            ca: at.ca.as_ref(),
+            tls_server_name: at.tls_server_name.as_ref(),
+            certificate: None,
+            timeouts,
+        }
+    }
+
     /// What requests' URLs begin with.
     pub(super) fn url(&self) -> Result<K8sHost, ClusterError> {
         match self.tls_server_name {

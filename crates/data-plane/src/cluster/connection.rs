@@ -1,5 +1,7 @@
 //! A live way to one API server: requests within limits on time and bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
@@ -12,16 +14,29 @@ use zeroize::Zeroizing;
 
 use super::client::{self, ClusterError, Way};
 use super::fault::ReviewFault;
+use super::own::{OwnCluster, OwnLink, Pin};
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// Its connections, and what lets it in. Connections close with it.
+/// A config's way to its API server, and how long that may take.
 pub(super) struct Connection {
+    way: Ways,
+    timeouts: Timeouts,
+}
+
+enum Ways {
+    /// As the config says.
+    Described(Arc<Link>),
+    /// As the files say that are mounted now.
+    Own(Arc<OwnLink>),
+}
+
+/// Connections to one server, and what lets them in. They close with it.
+pub(super) struct Link {
     client: Client,
     base: K8sHost,
     credential: Credential,
-    timeouts: Timeouts,
 }
 
 /// Who asks.
@@ -54,42 +69,55 @@ pub(super) struct Dated {
 // === impl Connection ===
 
 impl Connection {
-    /// As the config says; `None` for the gateway's own cluster, which the config doesn't describe.
     /// Connects nowhere yet. Reads the system's roots from disk when the config has no CA.
-    pub(super) fn of_config(config: &K8sAuthConfig) -> Result<Option<Self>, ClusterError> {
-        let Some((at, base)) = config.access.endpoint().zip(config.access.api_server()) else {
-            return Ok(None);
+    pub(super) fn new(config: &K8sAuthConfig, own: &Arc<OwnCluster>) -> Result<Self, ClusterError> {
+        let way = match &config.access {
+            ClusterAccess::Own(pinned) => {
+                Ways::Own(OwnLink::new(own, pinned.clone(), config.timeouts))
+            }
+            ClusterAccess::Direct { at, reviewer } => {
+                let (certificate, credential) = match reviewer {
+                    Reviewer::Token(token) => (None, Credential::bearer(token.expose())),
+                    Reviewer::Certificate(pair) => (Some(pair), Credential::Certificate),
+                    Reviewer::PresentedToken => (None, Credential::Presented),
+                };
+                let way = Way {
+                    certificate,
+                    ..Way::to(at, &at.host, config.timeouts)
+                };
+                Ways::Described(Arc::new(Link::new(&way, credential)?))
+            }
+            ClusterAccess::Rancher {
+                at,
+                cluster,
+                api_key,
+            } => {
+                let host = at.host.of_rancher_cluster(cluster);
+                let way = Way::to(at, &host, config.timeouts);
+                let credential = Credential::bearer(api_key.expose());
+                Ways::Described(Arc::new(Link::new(&way, credential)?))
+            }
         };
-        let (certificate, credential) = match &config.access {
-            ClusterAccess::Direct { reviewer, .. } => match reviewer {
-                Reviewer::Token(token) => (None, Credential::bearer(token.expose())),
-                Reviewer::Certificate(pair) => (Some(pair), Credential::Certificate),
-                Reviewer::PresentedToken => (None, Credential::Presented),
-            },
-            ClusterAccess::Rancher { api_key, .. } => (None, Credential::bearer(api_key.expose())),
-            ClusterAccess::Own(_) => return Ok(None),
-        };
-        let way = Way {
-            host: &base,
-            ca: at.ca.as_ref(),
-            tls_server_name: at.tls_server_name.as_ref(),
-            certificate,
-            timeouts: config.timeouts,
-        };
-        Self::new(&way, credential).map(Some)
-    }
-
-    pub(super) fn new(way: &Way<'_>, credential: Credential) -> Result<Self, ClusterError> {
         Ok(Self {
-            client: client::build(way)?,
-            base: way.url()?,
-            credential,
-            timeouts: way.timeouts,
+            way,
+            timeouts: config.timeouts,
         })
     }
 
-    pub(super) fn credential(&self) -> &Credential {
-        &self.credential
+    /// Whether each token is reviewed by itself.
+    pub(super) fn presents(&self) -> bool {
+        match &self.way {
+            Ways::Described(link) => matches!(link.credential, Credential::Presented),
+            Ways::Own(_) => false,
+        }
+    }
+
+    /// Whether the gateway's own cluster is the pinned one; `None` for configs of other clusters.
+    pub(super) fn pin(&self) -> Option<(Pin, Timestamp)> {
+        match &self.way {
+            Ways::Described(_) => None,
+            Ways::Own(link) => Some(link.pin()),
+        }
     }
 
     /// The body of an answer that says success.
@@ -103,14 +131,54 @@ impl Connection {
 
     /// The same, with the time that the API server says it is, which its refusals say too.
     pub(super) async fn ask_dated(&self, ask: Ask<'_>, deadline: Deadline) -> Dated {
-        let total = self.timeouts.total();
+        let deadline = deadline.within(self.timeouts.total());
         let mut date = None;
-        let answer = deadline
-            .within(total)
-            .run(self.answer(ask, &mut date))
-            .await;
-        let body = answer.map_err(ReviewFault::from).flatten();
+        let answer = async {
+            let link = self.link(deadline).await?;
+            deadline.run(link.answer(ask, &mut date)).await?
+        };
+        let body = answer.await;
         Dated { body, date }
+    }
+
+    /// The token that stands in for the reviewer, where it is one that Postern holds.
+    pub(super) async fn bearer(&self, deadline: Deadline) -> Option<SecretString> {
+        let link = self.link(deadline.within(self.timeouts.total())).await;
+        match &link.ok()?.credential {
+            Credential::Bearer(token) => Some(token.clone()),
+            Credential::Certificate | Credential::Presented => None,
+        }
+    }
+
+    async fn link(&self, deadline: Deadline) -> Result<Arc<Link>, ReviewFault> {
+        match &self.way {
+            Ways::Described(link) => Ok(Arc::clone(link)),
+            Ways::Own(own) => own.link(deadline).await,
+        }
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    pub(super) fn new(way: &Way<'_>, credential: Credential) -> Result<Self, ClusterError> {
+        Ok(Self {
+            client: client::build(way)?,
+            base: way.url()?,
+            credential,
+        })
+    }
+
+    /// What stands there, for a credential of its own.
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>, ReviewFault> {
+        let nobodys = SecretString::default();
+        let ask = Ask {
+            method: Method::GET,
+            path,
+            body: None,
+            presented: &nobodys,
+        };
+        self.answer(ask, &mut None).await
     }
 
     async fn answer(

@@ -7,6 +7,8 @@ use postern_rpc::deadline::DeadlineExceeded;
 use postern_rpc::error::Outage;
 use reqwest::StatusCode;
 
+use super::own::OwnFault;
+
 /// Why an API server gave no verdict. The texts are for callers: they name neither hosts nor
 /// secrets; sources are for the log.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,9 @@ pub(crate) enum ReviewFault {
     NotATokenReview,
     #[error("the answer of the cluster's API server was longer than 1 MiB")]
     TooLarge,
+    /// Nothing was asked: the pod's token never takes the place of the gateway's.
+    #[error("the gateway's own service account can't be used: {0}")]
+    OwnCluster(#[source] OwnFault),
     #[error("the TokenReview couldn't be written")]
     Request(#[source] Box<dyn StdError + Send + Sync>),
 }
@@ -51,6 +56,7 @@ impl ReviewFault {
                 Outage::ClusterUnreachable
             }
             Self::ReviewerUnauthorized | Self::ReviewerForbidden => Outage::ReviewerRefused,
+            Self::OwnCluster(_) => Outage::GatewayServiceAccount,
             Self::TooManyRequests
             | Self::ServerError(_)
             | Self::Redirect(_)

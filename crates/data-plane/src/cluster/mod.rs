@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use postern_core::auth_method::Audiences;
 use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::K8sAuthConfig;
@@ -16,6 +18,7 @@ use crate::presented_token::PresentedToken;
 mod client;
 mod connection;
 mod fault;
+mod own;
 pub(crate) mod probe;
 mod review;
 mod reviewer;
@@ -24,6 +27,7 @@ mod tests;
 
 pub(crate) use self::client::ClusterError;
 pub(crate) use self::fault::ReviewFault;
+pub(crate) use self::own::{OwnCluster, Pin, SERVICE_ACCOUNT_DIR};
 
 /// The most of a token's own audiences that are sent, when a method takes any.
 const MAX_AUDIENCES: usize = 8;
@@ -40,9 +44,15 @@ impl Cluster {
     ///
     /// # Errors
     /// The config can't be used at all.
-    pub(crate) fn new(config: K8sAuthConfig) -> Result<Self, ClusterError> {
-        let connection = Connection::of_config(&config)?.ok_or(ClusterError::OwnCluster)?;
+    pub(crate) fn new(config: K8sAuthConfig, own: &Arc<OwnCluster>) -> Result<Self, ClusterError> {
+        let connection = Connection::new(&config, own)?;
         Ok(Self { config, connection })
+    }
+
+    /// Whether the gateway's own cluster is the one that the config is pinned to, and since when;
+    /// `None` for a config that names its API server.
+    pub(crate) fn pin(&self) -> Option<(Pin, Timestamp)> {
+        self.connection.pin()
     }
 
     /// What it was made from.

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::Cluster;
-use super::connection::{Ask, Connection, Credential, Dated};
+use super::connection::{Ask, Connection, Dated};
 use super::fault::ReviewFault;
 use super::review::{self, Verdict};
 use super::reviewer;
@@ -66,8 +66,8 @@ impl Cluster {
         deadline: Deadline,
     ) -> Probe {
         let connection = &self.connection;
-        let (own, token) = match connection.credential() {
-            Credential::Bearer(token) if is_jwt(token) => (true, token.clone()),
+        let (own, token) = match connection.bearer(deadline).await {
+            Some(token) if is_jwt(&token) => (true, token),
             _ => (false, SecretString::from(NOBODYS_TOKEN)),
         };
         let before = clock.now();
@@ -100,7 +100,7 @@ impl Cluster {
         };
         Probe {
             reviewer: verdict.map(drop),
-            presented: matches!(connection.credential(), Credential::Presented),
+            presented: connection.presents(),
             audience,
             issuer: discovery.body.and_then(|body| issuer(&body)),
             skew,

@@ -7,7 +7,7 @@ use postern_rpc::deadline::Deadline;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::connection::{Ask, Connection, Credential};
+use super::connection::{Ask, Connection};
 use super::fault::ReviewFault;
 use super::review::{self, Verdict};
 
@@ -22,10 +22,10 @@ impl Connection {
         deadline: Deadline,
     ) -> Result<Verdict, ReviewFault> {
         let ask = ask(token, audiences)?;
-        match (self.ask(ask, deadline).await, self.credential()) {
+        match (self.ask(ask, deadline).await, self.presents()) {
             (Ok(answer), _) => review::verdict(&answer, audiences),
             // That the presented token isn't let in is the API server's verdict on it.
-            (Err(ReviewFault::ReviewerUnauthorized), Credential::Presented) => {
+            (Err(ReviewFault::ReviewerUnauthorized), true) => {
                 Ok(Verdict::No(DenyReason::TokenNotAuthenticated))
             }
             (Err(fault), _) => Err(fault),

@@ -18,7 +18,7 @@ fn soon() -> Deadline {
 }
 
 fn cluster(sim: &KubeSim) -> Cluster {
-    Cluster::new(fixtures::config(sim)).unwrap()
+    Cluster::new(fixtures::config(sim), &OwnCluster::none()).unwrap()
 }
 
 async fn ask(
@@ -292,7 +292,7 @@ async fn a_server_that_cant_be_reached_is_told_from_one_that_isnt_trusted() {
     let mut untrusted = fixtures::config(&sim);
     endpoint(&mut untrusted).ca =
         Some(CaBundle::parse(other.ca_pem(), Timestamp::now()).unwrap().0);
-    let fault_of_untrusted = fault(&Cluster::new(untrusted).unwrap()).await;
+    let fault_of_untrusted = fault(&Cluster::new(untrusted, &OwnCluster::none()).unwrap()).await;
     assert!(
         matches!(fault_of_untrusted, ReviewFault::Tls(_)),
         "{fault_of_untrusted:?}"
@@ -301,7 +301,7 @@ async fn a_server_that_cant_be_reached_is_told_from_one_that_isnt_trusted() {
 
     let mut systems = fixtures::config(&sim);
     endpoint(&mut systems).ca = None;
-    match Cluster::new(systems) {
+    match Cluster::new(systems, &OwnCluster::none()) {
         Ok(cluster) => assert!(matches!(fault(&cluster).await, ReviewFault::Tls(_))),
         Err(error) => assert!(matches!(error, ClusterError::NoSystemRoots)),
     }
@@ -313,7 +313,7 @@ async fn a_server_that_cant_be_reached_is_told_from_one_that_isnt_trusted() {
         .unwrap();
     let mut gone = fixtures::config(&sim);
     endpoint(&mut gone).host = format!("https://{nobody}").parse().unwrap();
-    let fault_of_gone = fault(&Cluster::new(gone).unwrap()).await;
+    let fault_of_gone = fault(&Cluster::new(gone, &OwnCluster::none()).unwrap()).await;
     assert!(
         matches!(fault_of_gone, ReviewFault::Connect(_)),
         "{fault_of_gone:?}"
@@ -321,7 +321,7 @@ async fn a_server_that_cant_be_reached_is_told_from_one_that_isnt_trusted() {
 
     let mut nowhere = fixtures::config(&sim);
     endpoint(&mut nowhere).host = "https://no-such-host.invalid".parse().unwrap();
-    let fault_of_nowhere = fault(&Cluster::new(nowhere).unwrap()).await;
+    let fault_of_nowhere = fault(&Cluster::new(nowhere, &OwnCluster::none()).unwrap()).await;
     assert!(
         matches!(fault_of_nowhere, ReviewFault::Dns(_)),
         "{fault_of_nowhere:?}"
@@ -334,7 +334,7 @@ async fn a_connection_that_breaks_is_a_fault_and_the_next_one_works() {
     let proxy = ChaosProxy::start(sim.address()).await;
     let mut config = fixtures::config(&sim);
     endpoint(&mut config).host = format!("https://{}", proxy.address()).parse().unwrap();
-    let cluster = Cluster::new(config).unwrap();
+    let cluster = Cluster::new(config, &OwnCluster::none()).unwrap();
     let token = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     assert!(verify(&cluster, &token).await.is_ok());
     proxy.refuse();
@@ -356,7 +356,7 @@ async fn a_reviewer_without_rights_or_with_a_bad_token_is_no_verdict() {
     set_reviewer(&mut config, Reviewer::Token(powerless.parse().unwrap()));
     let token = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     let answer = ask(
-        &Cluster::new(config).unwrap(),
+        &Cluster::new(config, &OwnCluster::none()).unwrap(),
         &token,
         &Audiences::ApiServer,
     )
@@ -372,7 +372,7 @@ async fn a_reviewer_without_rights_or_with_a_bad_token_is_no_verdict() {
         Reviewer::Token("eyJ.wrong.token".parse().unwrap()),
     );
     let answer = ask(
-        &Cluster::new(config).unwrap(),
+        &Cluster::new(config, &OwnCluster::none()).unwrap(),
         &token,
         &Audiences::ApiServer,
     )
@@ -388,7 +388,7 @@ async fn a_request_carries_the_reviewers_token_and_nothing_it_neednt() {
     let sim = sim().await;
     let config = fixtures::config(&sim);
     let bearer = format!("Bearer {}", reviewer_token(&config).expose());
-    let cluster = Cluster::new(config).unwrap();
+    let cluster = Cluster::new(config, &OwnCluster::none()).unwrap();
     let token = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     verify(&cluster, &token).await.unwrap();
     let request = sim
@@ -463,7 +463,7 @@ async fn a_server_that_says_nothing_to_a_new_connection_is_given_up_after_three_
     endpoint(&mut config).host = format!("https://{}", silent.local_addr().unwrap())
         .parse()
         .unwrap();
-    let cluster = Cluster::new(config).unwrap();
+    let cluster = Cluster::new(config, &OwnCluster::none()).unwrap();
     let token = parse(&fixtures::jwt(&json!({ "alg": "RS256" }), &json!({})));
     let token = token.unwrap_or_else(|_| panic!("a readable token"));
     let patient = Deadline::after(Duration::from_secs(60));

@@ -97,6 +97,13 @@ fn reachable(fault: Option<&ReviewFault>) -> Finding {
         ReviewFault::ReviewerUnauthorized | ReviewFault::ReviewerForbidden => {
             return holds("REACHED", "the API server answers");
         }
+        ReviewFault::OwnCluster(_) => {
+            return unknown(
+                "GATEWAY_SERVICE_ACCOUNT",
+                &fault.to_string(),
+                "see the condition CLUSTER_PINNED",
+            );
+        }
         ReviewFault::Request(_) => {
             return unknown(
                 "INTERNAL",
@@ -151,6 +158,7 @@ fn ca_trusted(fault: Option<&ReviewFault>) -> Finding {
             | ReviewFault::Connect(_)
             | ReviewFault::Timeout
             | ReviewFault::Broken(_)
+            | ReviewFault::OwnCluster(_)
             | ReviewFault::Request(_),
         ) => return no_answer(),
         _ => return holds("TRUSTED", "the API server's certificate is trusted"),

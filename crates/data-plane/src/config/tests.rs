@@ -22,6 +22,7 @@ fn written(dir: &Path) -> GatewayFile {
         tls_key: "server-key.pem".into(),
         seal_keys: "seal-keys".into(),
         api_servers: Some(vec!["https://127.0.0.1:8443".to_owned()]),
+        own_cluster: None,
     }
 }
 
@@ -137,4 +138,19 @@ async fn an_unknown_field_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = load(dir.path(), r#"{"gatway": "default"}"#).err().unwrap();
     assert!(error.to_string().contains("gatway"), "{error}");
+}
+
+#[test]
+fn the_pods_environment_names_the_api_server() {
+    let of = |host: &str, port: &str| {
+        let server = pods_api_server(Some(host.to_owned()), Some(port.to_owned()));
+        server.map(|server| server.to_string())
+    };
+    assert_eq!(of("10.0.0.1", "443").as_deref(), Some("https://10.0.0.1"));
+    assert_eq!(
+        of("fd00::1", "6443").as_deref(),
+        Some("https://[fd00::1]:6443")
+    );
+    assert_eq!(of("10.0.0.1", "x"), None);
+    assert!(pods_api_server(None, None).is_none());
 }

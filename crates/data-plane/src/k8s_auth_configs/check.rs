@@ -13,7 +13,7 @@ use postern_rpc::error::Error;
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-use super::{Context, K8sAuthConfigs, names, own_cluster};
+use super::{Context, K8sAuthConfigs, OWN, names};
 use crate::cluster::Cluster;
 use crate::conditions::{self, Fault};
 use crate::health::CHECK_WITHIN;
@@ -81,12 +81,12 @@ impl K8sAuthConfigs {
         draft: &pb::DraftK8sAuthConfig,
         deadline: Deadline,
     ) -> Result<Vec<pb::Condition>, Error> {
-        let config = self.draft(draft)?.config;
+        let config = self.draft(draft, deadline).await?.config;
         let denied = config.access.api_server();
         let denied = denied.filter(|server| !self.api_servers.allows(server));
         let made = match denied {
             Some(server) => Err(Fault::NotAllowed(server)),
-            None => Cluster::new(config).map_err(Fault::Cluster),
+            None => Cluster::new(config, &self.own).map_err(Fault::Cluster),
         };
         let probed = match &made {
             Ok(cluster) => self.health.check_draft(cluster, deadline).await,
@@ -98,12 +98,19 @@ impl K8sAuthConfigs {
         let mut conditions = conditions::of(fault, &[], self.health.instance(), now);
         // A draft has no seal.
         conditions.retain(|c| c.r#type() != pb::ConditionType::SealIntact);
+        let pin = made.ok().and_then(|cluster| cluster.pin());
+        let instance = self.health.instance();
+        conditions.extend(pin.map(|(pin, at)| conditions::cluster_pinned(&pin, at, instance)));
         conditions.extend(probed);
         Ok(conditions)
     }
 
     /// The config that a create would make; what only logins need may be left out.
-    fn draft(&self, draft: &pb::DraftK8sAuthConfig) -> Result<Accepted, Error> {
+    async fn draft(
+        &self,
+        draft: &pb::DraftK8sAuthConfig,
+        deadline: Deadline,
+    ) -> Result<Accepted, Error> {
         let mut wire = draft.k8s_auth_config.clone().unwrap_or_default();
         let mut secrets = draft.secrets.clone().unwrap_or_default();
         if wire.access_id().is_empty() {
@@ -126,7 +133,8 @@ impl K8sAuthConfigs {
             generation: 1,
         };
         let now = self.clock.now();
-        let accepted = convert::created(identity, &wire, &secrets, &own_cluster(), now);
+        let own = self.own_cluster(wire.reviewer() == OWN, deadline).await;
+        let accepted = convert::created(identity, &wire, &secrets, &own, now);
         Ok(accepted.map_err(|invalid| invalid.within("draft"))?)
     }
 }

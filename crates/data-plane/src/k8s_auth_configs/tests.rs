@@ -23,6 +23,7 @@ fn service(api_servers: AllowedApiServers) -> K8sAuthConfigs {
     K8sAuthConfigs::new(
         Arc::new(Sealer::new("default".parse().unwrap(), keyring)),
         Arc::new(api_servers),
+        crate::cluster::OwnCluster::none(),
         Arc::clone(&snapshot),
         Arc::new(ControlPlane::new(channel, credential)),
         Arc::new(Health::new(
@@ -32,6 +33,10 @@ fn service(api_servers: AllowedApiServers) -> K8sAuthConfigs {
         )),
         Clock::new(noon),
     )
+}
+
+fn nowhere() -> OwnCluster {
+    Err("nowhere".to_owned())
 }
 
 fn create() -> pb::CreateK8sAuthConfigRequest {
@@ -68,7 +73,11 @@ async fn a_new_config_is_this_gateways_own_and_of_generation_one() {
             parent: parent.to_owned(),
             ..create()
         };
-        let config = service.new_config(&request).ok().unwrap().config;
+        let config = service
+            .new_config(&request, &nowhere())
+            .ok()
+            .unwrap()
+            .config;
         assert_eq!(
             config.name.to_string(),
             "gateways/default/k8sAuthConfigs/k8s-conf"
@@ -87,7 +96,7 @@ async fn everything_wrong_with_a_create_is_named_at_once() {
     request.k8s_auth_config.as_mut().unwrap().k8s_host = Some("http://a".to_owned());
     request.secrets = None;
     assert_eq!(
-        fields(service.new_config(&request)),
+        fields(service.new_config(&request, &nowhere())),
         [
             "parent",
             "k8s_auth_config_id",
@@ -101,7 +110,10 @@ async fn everything_wrong_with_a_create_is_named_at_once() {
 #[tokio::test]
 async fn an_api_server_outside_the_list_is_refused_with_what_to_do() {
     let list = AllowedApiServers::only(vec!["https://allowed".parse().unwrap()]);
-    let invalid = service(list).new_config(&create()).err().unwrap();
+    let invalid = service(list)
+        .new_config(&create(), &nowhere())
+        .err()
+        .unwrap();
     assert_eq!(invalid.violations()[0].field, "k8s_auth_config.k8s_host");
     let text = invalid.to_string();
     assert!(

@@ -1,13 +1,13 @@
 //! Update: open what is stored, change it, seal it again.
 
 use postern_core::invalid::{Invalid, Violations};
-use postern_core::k8s_auth_config::K8sAuthConfig;
+use postern_core::k8s_auth_config::{ClusterAccess, K8sAuthConfig};
 use postern_core::resource_id::ConfigName;
-use postern_proto::convert::k8s_auth_config::{self as convert, Accepted};
+use postern_proto::convert::k8s_auth_config::{self as convert, Accepted, OwnCluster};
 use postern_proto::pb;
 use postern_rpc::error::{Blocker, Error, Failure, Precondition};
 
-use super::{Context, IN_USE, K8sAuthConfigs, names, own_cluster};
+use super::{Context, IN_USE, K8sAuthConfigs, OWN, names};
 use crate::sealing::Broken;
 use crate::snapshot::not_rolled_back;
 
@@ -68,7 +68,11 @@ impl K8sAuthConfigs {
             });
         }
         let current = self.open(name, &stored)?;
-        let Accepted { config, warnings } = self.changed(&current, request)?;
+        let asked = request.k8s_auth_config.as_ref();
+        let own = asked.is_some_and(|patch| patch.reviewer() == OWN)
+            || matches!(current.access, ClusterAccess::Own(_));
+        let own = self.own_cluster(own, context.deadline).await;
+        let Accepted { config, warnings } = self.changed(&current, request, &own)?;
         if !differs(&current, &config) && self.sealed_by_first_key(&stored) {
             return self.response(stored, warnings);
         }
@@ -122,19 +126,13 @@ impl K8sAuthConfigs {
         &self,
         current: &K8sAuthConfig,
         request: &pb::UpdateK8sAuthConfigRequest,
+        own: &OwnCluster,
     ) -> Result<Accepted, Invalid> {
         let (no_fields, no_secrets) = Default::default();
         let patch = request.k8s_auth_config.as_ref().unwrap_or(&no_fields);
         let secrets = request.secrets.as_ref().unwrap_or(&no_secrets);
         let mask = request.update_mask.as_ref();
-        let accepted = convert::updated(
-            current,
-            patch,
-            secrets,
-            mask,
-            &own_cluster(),
-            self.clock.now(),
-        )?;
+        let accepted = convert::updated(current, patch, secrets, mask, own, self.clock.now())?;
         self.allowed(&accepted.config)?;
         Ok(accepted)
     }

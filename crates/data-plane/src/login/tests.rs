@@ -12,6 +12,7 @@ use postern_rpc::request_id::RequestId;
 use serde_json::json;
 
 use super::*;
+use crate::cluster::OwnCluster;
 use crate::config::Credential;
 use crate::fixtures::{self, jwt, strings};
 use crate::sample;
@@ -102,7 +103,7 @@ impl Tutorial {
     async fn through_at(self, token: &str, clock: Clock) -> (Stop, KubeSim) {
         let login = login(clock);
         let route = Route {
-            cluster: Arc::new(Cluster::new(self.config).unwrap()),
+            cluster: Arc::new(Cluster::new(self.config, &OwnCluster::none()).unwrap()),
             method: Arc::new(self.method),
         };
         let token = fixtures::parse(token).unwrap_or_else(|_| panic!("a readable token"));
@@ -341,6 +342,7 @@ fn knowing(config: &K8sAuthConfig, method: &AuthMethod, api_servers: AllowedApiS
     let opener = Opener {
         sealer: Arc::new(sealer),
         api_servers: Arc::new(api_servers),
+        own: OwnCluster::none(),
         instance: "replica".to_owned(),
     };
     login_with(Snapshot::of(opener, changes), Clock::system())

@@ -14,7 +14,7 @@ use postern_proto::pb::watch_response::Change;
 use uuid::Uuid;
 
 use super::ConfigEntry;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, OwnCluster};
 use crate::conditions::{self, Fault};
 use crate::sealing::{Broken, Sealer};
 
@@ -42,6 +42,7 @@ pub(super) struct Entry {
 pub(crate) struct Opener {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) api_servers: Arc<AllowedApiServers>,
+    pub(crate) own: Arc<OwnCluster>,
     /// This replica's ID.
     pub(crate) instance: String,
 }
@@ -268,7 +269,7 @@ impl Opener {
         if let Some(denied) = api_server.filter(|server| !self.api_servers.allows(server)) {
             return Err(Fault::NotAllowed(denied));
         }
-        Cluster::new(config).map_err(Fault::Cluster)
+        Cluster::new(config, &self.own).map_err(Fault::Cluster)
     }
 }
 

@@ -105,6 +105,7 @@ pub enum Outage {
     ClusterUnreachable,
     ClusterError,
     ReviewerRefused,
+    GatewayServiceAccount,
     ConfigUnusable,
     Snapshot,
     Overloaded,
@@ -241,12 +242,13 @@ impl Precondition {
 // === impl Outage ===
 
 impl Outage {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Database,
         Self::ControlPlane,
         Self::ClusterUnreachable,
         Self::ClusterError,
         Self::ReviewerRefused,
+        Self::GatewayServiceAccount,
         Self::ConfigUnusable,
         Self::Snapshot,
         Self::Overloaded,
@@ -260,6 +262,7 @@ impl Outage {
             Self::ClusterUnreachable => Reason::ClusterUnreachable,
             Self::ClusterError => Reason::ClusterError,
             Self::ReviewerRefused => Reason::ReviewerRefused,
+            Self::GatewayServiceAccount => Reason::GatewayServiceAccount,
             Self::ConfigUnusable => Reason::ConfigUnusable,
             Self::Snapshot => Reason::Snapshot,
             Self::Overloaded => Reason::Overloaded,
@@ -281,7 +284,9 @@ impl Outage {
             Self::ClusterUnreachable | Self::ClusterError | Self::Overloaded => {
                 Duration::from_secs(1)
             }
-            Self::ReviewerRefused | Self::ConfigUnusable => Duration::from_secs(5),
+            Self::ReviewerRefused | Self::GatewayServiceAccount | Self::ConfigUnusable => {
+                Duration::from_secs(5)
+            }
         }
     }
 }

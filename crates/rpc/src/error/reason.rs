@@ -66,6 +66,8 @@ reasons! {
     ClusterError = "CLUSTER_ERROR",
     /// The cluster's API server refused the reviewer's own credential.
     ReviewerRefused = "REVIEWER_REFUSED",
+    /// The gateway's own service account can't be read, or belongs to another cluster than the config.
+    GatewayServiceAccount = "GATEWAY_SERVICE_ACCOUNT",
     /// The K8s auth config is there, and this gateway can't use it: its conditions say why.
     ConfigUnusable = "CONFIG_UNUSABLE",
     /// The gateway doesn't hold its configuration yet.

@@ -13,6 +13,7 @@ impl Stream {
         let opener = Opener {
             sealer: Arc::new(sealer),
             api_servers: Arc::new(api_servers),
+            own: crate::cluster::OwnCluster::none(),
             instance: "replica".to_owned(),
         };
         Self {

@@ -1,8 +1,12 @@
 //! What can go wrong between us and a database.
 
+use std::sync::Arc;
+
 use postern_core::invalid::Invalid;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
+
+use super::batches::Gone;
 
 /// A database that didn't do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -10,13 +14,13 @@ pub(crate) enum StoreError {
     /// Unreachable, starting, stopping, overloaded or out of space. Nothing was kept, or it isn't
     /// known whether it was: the same call can be made again.
     #[error("the database is unavailable")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Arc<sqlx::Error>),
     /// A row that isn't a valid value.
     #[error(transparent)]
     Inconsistent(#[from] Inconsistent),
     /// A statement that the database refused: a fault of ours.
     #[error("the database refused a statement")]
-    Driver(#[source] sqlx::Error),
+    Driver(#[source] Arc<sqlx::Error>),
     /// The schema couldn't be brought up to date, or is newer than this program.
     #[error("the database's schema can't be used")]
     Migration(#[from] MigrateError),
@@ -68,6 +72,18 @@ pub(crate) enum WriteError {
 
 // === impl StoreError ===
 
+impl StoreError {
+    /// The same for another call that it has failed.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Unavailable(fault) => Self::Unavailable(Arc::clone(fault)),
+            Self::Driver(fault) => Self::Driver(Arc::clone(fault)),
+            Self::Inconsistent(fault) => Self::Inconsistent(fault.clone()),
+            Self::Migration(_) | Self::Setup(_) => sqlx::Error::WorkerCrashed.into(),
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let temporary = match &error {
@@ -82,10 +98,16 @@ impl From<sqlx::Error> for StoreError {
             _ => false,
         };
         if temporary {
-            Self::Unavailable(error)
+            Self::Unavailable(Arc::new(error))
         } else {
-            Self::Driver(error)
+            Self::Driver(Arc::new(error))
         }
+    }
+}
+
+impl From<Gone> for StoreError {
+    fn from(_: Gone) -> Self {
+        sqlx::Error::WorkerCrashed.into()
     }
 }
 

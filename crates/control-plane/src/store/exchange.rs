@@ -140,19 +140,19 @@ impl Refusal {
     }
 
     /// Its record; what matches no object is `unknown`.
-    pub(super) fn event(self, request: &Exchange) -> Event {
+    pub(super) fn event(&self, request: &Exchange) -> Event {
         let unknown = || "unknown".to_owned();
         let client_ip = self.facts.as_ref().and_then(|facts| facts.client_ip);
         Event {
             request_id: request.request_id.clone(),
             gateway: request.gateway.name.to_string(),
-            access_id: self.access_id.unwrap_or_else(unknown),
-            k8s_auth_config: self.config.unwrap_or_else(unknown),
+            access_id: self.access_id.clone().unwrap_or_else(unknown),
+            k8s_auth_config: self.config.clone().unwrap_or_else(unknown),
             caller_ip: client_ip,
             reason: self.reason.as_str().to_owned(),
             rule: self.rule,
-            facts: self.facts,
-            sub_claims: self.sub_claims,
+            facts: self.facts.clone(),
+            sub_claims: self.sub_claims.clone(),
             ..Event::new(EventKind::LoginDenied, Component::ControlPlane, request.now)
         }
     }

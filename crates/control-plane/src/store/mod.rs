@@ -9,6 +9,7 @@
     reason = "sql/ is compiled once for each engine, against its native driver"
 )]
 
+mod batches;
 mod document;
 mod error;
 mod exchange;

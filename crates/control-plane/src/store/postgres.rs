@@ -10,6 +10,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
 
+use super::batches::Limits;
 use super::hooks::Hooks;
 use super::{AuditSink, StoreError};
 
@@ -28,6 +29,15 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Also wakes the other processes, once the commit is done.
 const BEFORE_CONFIG_COMMIT: Option<&str> =
     Some("SELECT pg_advisory_xact_lock(7306086897); NOTIFY postern_revision");
+
+/// A batch of logins is worked on while another one waits for its commit; more at once would be
+/// smaller ones, and cost more.
+const BATCHES: Limits = Limits {
+    workers: 2,
+    questions: 32,
+};
+/// From batch to batch: there are enough for everybody else.
+const KEEPS_CONNECTION: bool = true;
 
 const CHANNEL: &str = "postern_revision";
 const MAX_CONNECTIONS: u32 = 20;

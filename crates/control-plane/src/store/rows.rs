@@ -75,5 +75,5 @@ impl RowOf<'_> {
 
 /// A list or the like as a column.
 pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|e| StoreError::Driver(sqlx::Error::Encode(e.into())))
+    serde_json::to_string(value).map_err(|e| sqlx::Error::Encode(e.into()).into())
 }

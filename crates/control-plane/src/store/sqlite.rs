@@ -14,6 +14,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::batches::Limits;
 use super::hooks::Hooks;
 use super::{AuditSink, StoreError};
 
@@ -27,6 +28,14 @@ const BEGIN_LOGIN: &str = "BEGIN IMMEDIATE";
 const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 const BEGIN_READ: &str = "BEGIN DEFERRED";
 const BEFORE_CONFIG_COMMIT: Option<&str> = None;
+
+/// There is one writer at a time anyway.
+const BATCHES: Limits = Limits {
+    workers: 1,
+    questions: 32,
+};
+/// There is only one to write with, and administrators must have their turn.
+const KEEPS_CONNECTION: bool = false;
 
 const READERS: u32 = 8;
 /// How long a call waits for its turn, then it is unavailable.

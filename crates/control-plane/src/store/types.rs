@@ -155,6 +155,7 @@ pub(crate) enum Session {
 }
 
 /// An assertion presented by a gateway.
+#[derive(Clone)]
 pub(crate) struct Exchange {
     pub(crate) access_id: AccessId,
     /// Compact JWS.

@@ -20,11 +20,18 @@ pub(in crate::store) struct SessionRow {
     gateway_uid: Option<String>,
     gateway_name: Option<String>,
     narrowed_to: Option<String>,
+    expire_time: i64,
 }
 
 impl SessionRow {
-    /// `None` when what the token stands on is gone, disabled or expired.
-    pub(in crate::store) fn session(self, now: Timestamp) -> Result<Option<Session>, Inconsistent> {
+    /// `None` when the token has expired, or what it stands on is gone, disabled or expired.
+    pub(in crate::store) fn session(
+        &self,
+        now: Timestamp,
+    ) -> Result<Option<Session>, Inconsistent> {
+        if self.expire_time <= micros(now) {
+            return Ok(None);
+        }
         let at = RowOf {
             table: "tokens",
             key: &self.accessor,

@@ -7,14 +7,11 @@ use postern_core::audit::Event;
 use sqlx::QueryBuilder;
 use sqlx::query_builder::Separated;
 
-use super::{Connection, Db, Engine};
+use super::{Connection, Db, Engine, portions};
 use crate::store::page::Room;
 use crate::store::rows::{EventRow, to_json};
 use crate::store::time::micros;
 use crate::store::{EventCursor, Page, StoreError};
-
-/// 20 columns each: SQLite takes 32,766 parameters at once.
-const BATCH: usize = 500;
 
 /// Those that weren't there before.
 pub(super) async fn insert<'e>(
@@ -22,7 +19,7 @@ pub(super) async fn insert<'e>(
     events: &'e [Event],
 ) -> Result<Vec<&'e Event>, StoreError> {
     let mut new = HashSet::new();
-    for batch in events.chunks(BATCH) {
+    for batch in portions(events) {
         let documents = batch.iter().map(Documents::of);
         let documents = documents.collect::<Result<Vec<_>, _>>()?;
         let mut insert = QueryBuilder::<Db>::new(

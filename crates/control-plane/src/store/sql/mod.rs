@@ -9,15 +9,21 @@ mod feed;
 mod gateways;
 mod k8s_auth_configs;
 mod key_uses;
+mod session;
 mod sweep;
 mod tokens;
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use postern_core::access_token::TokenHash;
 use sqlx::{Database, Pool, Transaction};
 use tokio::sync::watch;
 
-use super::{BEFORE_CONFIG_COMMIT, BEGIN_LOGIN, BEGIN_READ, BEGIN_WRITE, Db};
-use crate::store::StoreError;
+use super::{BATCHES, BEFORE_CONFIG_COMMIT, BEGIN_LOGIN, BEGIN_READ, BEGIN_WRITE, Db};
+use crate::store::batches::Batches;
 use crate::store::hooks::Hooks;
+use crate::store::{Exchange, StoreError};
 
 use config_write::ConfigWrite;
 
@@ -27,6 +33,8 @@ pub(in crate::store) struct Engine {
     readers: Pool<Db>,
     writers: Pool<Db>,
     hooks: Hooks,
+    exchanges: Arc<Batches<Exchange, exchange::Answer>>,
+    sessions: Arc<Batches<(TokenHash, Timestamp), session::Answer>>,
 }
 
 impl Engine {
@@ -35,6 +43,8 @@ impl Engine {
             readers,
             writers,
             hooks,
+            exchanges: Batches::new(BATCHES),
+            sessions: Batches::new(BATCHES),
         }
     }
 
@@ -62,6 +72,23 @@ impl Engine {
     async fn begin_login(&self) -> Result<Transaction<'static, Db>, StoreError> {
         Ok(self.writers.begin_with(BEGIN_LOGIN).await?)
     }
+}
+
+/// Rows for statements of few different lengths: each length is prepared and kept on its own, for
+/// each connection.
+fn portions<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    const EACH: usize = 8;
+    const MOST: usize = 256;
+    std::iter::from_fn(move || {
+        let length = match rows.len() {
+            0 => return None,
+            few @ 1..=EACH => few,
+            many => MOST.min(1 << many.ilog2()),
+        };
+        let (portion, rest) = rows.split_at(length);
+        rows = rest;
+        Some(portion)
+    })
 }
 
 /// What tests do to a database behind the store's back.

@@ -1,4 +1,4 @@
-//! `tokens` and `access_keys`: access keys for tokens, and whom a token stands for.
+//! `tokens` and `access_keys`: access keys for tokens.
 
 use std::time::Duration;
 
@@ -10,9 +10,8 @@ use postern_core::ip;
 use sqlx::Row as _;
 
 use super::{Connection, Engine, audit, auth_methods, gateways};
-use crate::store::rows::SessionRow;
 use crate::store::time::{micros, stored};
-use crate::store::{Inconsistent, KeyDenial, LogIn, LoggedIn, Session, StoreError};
+use crate::store::{Inconsistent, KeyDenial, LogIn, LoggedIn, StoreError};
 
 const GATEWAY_TOKEN_TTL: Duration = Duration::from_secs(60 * 60);
 const NARROWED_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
@@ -65,30 +64,6 @@ impl Engine {
         tx.commit().await?;
         self.hooks.recorded(new);
         Ok(answer)
-    }
-
-    pub(in crate::store) async fn session(
-        &self,
-        token: &TokenHash,
-        now: Timestamp,
-    ) -> Result<Option<Session>, StoreError> {
-        let row: Option<SessionRow> = sqlx::query_as(
-            "SELECT t.kind, t.access_id, t.accessor, t.narrowed_gateway_uid,
-                    m.kind AS method_kind, m.disabled AS method_disabled,
-                    m.access_expire_time AS method_access_expire_time,
-                    m.bound_ips AS method_bound_ips,
-                    g.uid AS gateway_uid, g.name AS gateway_name, n.name AS narrowed_to
-             FROM tokens t
-             LEFT JOIN auth_methods m ON m.uid = t.method_uid
-             LEFT JOIN gateways g ON g.uid = t.gateway_uid
-             LEFT JOIN gateways n ON n.uid = t.narrowed_gateway_uid
-             WHERE t.hash = $1 AND t.expire_time > $2",
-        )
-        .bind(token.as_bytes().as_slice())
-        .bind(micros(now))
-        .fetch_optional(&self.readers)
-        .await?;
-        Ok(row.map(|row| row.session(now)).transpose()?.flatten())
     }
 }
 

@@ -1,0 +1,113 @@
+//! Each login on its own, on rules that are read once for all of a batch.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use postern_core::access_id::AccessId;
+use postern_core::auth_method::AuthMethod;
+use postern_core::reason::DenyReason;
+use uuid::Uuid;
+
+use super::super::{Connection, auth_methods};
+use super::{Allowed, Decision};
+use crate::store::exchange::{self, ConfigFacts, Refusal};
+use crate::store::{Exchange, Inconsistent, StoreError};
+
+/// What this transaction has read. Who changes any of it waits until the transaction's end.
+#[derive(Default)]
+struct Rules {
+    methods: HashMap<AccessId, Result<Option<Arc<AuthMethod>>, Inconsistent>>,
+    configs: HashMap<Uuid, Option<ConfigFacts>>,
+}
+
+/// In the requests' order.
+pub(super) async fn all(
+    connection: &mut Connection,
+    requests: &[Exchange],
+) -> Result<Vec<Decision>, StoreError> {
+    let mut rules = Rules::default();
+    let mut decisions = Vec::with_capacity(requests.len());
+    for request in requests {
+        decisions.push(decide(connection, &mut rules, request).await?);
+    }
+    Ok(decisions)
+}
+
+async fn decide(
+    connection: &mut Connection,
+    rules: &mut Rules,
+    request: &Exchange,
+) -> Result<Decision, StoreError> {
+    let method = match rules.method(connection, &request.access_id).await? {
+        Ok(Some(method)) => method,
+        Ok(None) => return Ok(Ok(Err(Refusal::new(DenyReason::MethodUnknown)))),
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let claims = match exchange::verify(request, &method) {
+        Ok(claims) => claims,
+        Err(reason) => return Ok(Ok(Err(Refusal::new(reason).of_method(&method)))),
+    };
+    let row = rules.config(connection, claims.config_uid).await?;
+    let config = match exchange::own_config(request, &method, &claims, row) {
+        Ok(Ok(config)) => config,
+        Ok(Err(reason)) => {
+            let refusal = Refusal::new(reason).of_method(&method).of_claims(&claims);
+            return Ok(Ok(Err(refusal)));
+        }
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let granted = exchange::grant(request.gateway_ip, &method, &claims.facts, request.now);
+    Ok(Ok(match granted {
+        Ok(grant) => Ok(Allowed {
+            method,
+            claims,
+            config,
+            grant,
+        }),
+        Err(denial) => {
+            let refusal = Refusal::new(denial).of_method(&method).of_claims(&claims);
+            Err(refusal.of_config(&method, &config))
+        }
+    }))
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// The inner error is of this method alone.
+    async fn method(
+        &mut self,
+        connection: &mut Connection,
+        access_id: &AccessId,
+    ) -> Result<Result<Option<Arc<AuthMethod>>, Inconsistent>, StoreError> {
+        let entry = match self.methods.entry(access_id.clone()) {
+            Entry::Occupied(known) => return Ok(known.get().clone()),
+            Entry::Vacant(unknown) => unknown,
+        };
+        let read = match auth_methods::get_by_access_id(connection, access_id).await {
+            Ok(method) => Ok(method.map(|method| Arc::new(method.value))),
+            Err(StoreError::Inconsistent(fault)) => Err(fault),
+            Err(error) => return Err(error),
+        };
+        Ok(entry.insert(read).clone())
+    }
+
+    async fn config(
+        &mut self,
+        connection: &mut Connection,
+        uid: Uuid,
+    ) -> Result<Option<&ConfigFacts>, StoreError> {
+        let entry = match self.configs.entry(uid) {
+            Entry::Occupied(known) => return Ok(known.into_mut().as_ref()),
+            Entry::Vacant(unknown) => unknown,
+        };
+        let read = sqlx::query_as(
+            "SELECT id, gateway_uid, method_uid, generation, disabled FROM k8s_auth_configs WHERE uid = $1",
+        )
+        .bind(uid.to_string())
+        .fetch_optional(connection)
+        .await?;
+        Ok(entry.insert(read).as_ref())
+    }
+}

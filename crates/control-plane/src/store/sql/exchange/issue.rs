@@ -1,0 +1,359 @@
+//! The rows of logins that are allowed, in statements that write those of a whole batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::digest::{self, Digest};
+use jiff::Timestamp;
+use postern_core::access_token::Accessor;
+use postern_core::reason::DenyReason;
+use sqlx::QueryBuilder;
+
+use super::super::{Connection, Db, portions};
+use super::{Allowed, Decision, Settled};
+use crate::store::exchange::Refusal;
+use crate::store::rows::to_json;
+use crate::store::time::{micros, stored, time};
+use crate::store::{Exchange, Granted, Inconsistent, StoreError};
+
+/// A login that is allowed, and how far it has come.
+struct Login<'r> {
+    /// Among the requests.
+    place: usize,
+    request: &'r Exchange,
+    allowed: Allowed,
+    /// Of the assertion.
+    sha256: Digest,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Nothing speaks against it yet.
+    New,
+    /// Its `jti` was there: the same request again, or a replay.
+    Presented,
+    Refused(DenyReason),
+}
+
+/// In the requests' order.
+///
+/// Each step takes what is to be had only once for those whose standing is still `New`, and what
+/// a method asks of a login beyond its rules is such a step: all of a batch in one statement, the
+/// tables always in this order and the rows of one always in the order of their keys, so that no
+/// two transactions wait for each other.
+pub(super) async fn all(
+    connection: &mut Connection,
+    requests: &[Exchange],
+    decisions: Vec<Decision>,
+) -> Result<Vec<Settled>, StoreError> {
+    let (mut settled, mut logins) = (Vec::new(), Vec::new());
+    for (place, (request, decision)) in requests.iter().zip(decisions).enumerate() {
+        match decision {
+            Ok(Ok(allowed)) => logins.push(Login::new(place, request, allowed)),
+            Ok(Err(refusal)) => settled.push((place, Settled::Refused(Box::new(refusal)))),
+            Err(fault) => settled.push((place, Settled::Fault(fault))),
+        }
+    }
+    take_assertions(connection, &mut logins).await?;
+    take_presented(connection, &mut logins).await?;
+    insert_tokens(connection, &mut logins).await?;
+    for login in logins {
+        settled.push((login.place, settle(connection, login).await?));
+    }
+    settled.sort_unstable_by_key(|(place, _)| *place);
+    Ok(settled.into_iter().map(|(_, settled)| settled).collect())
+}
+
+async fn settle(connection: &mut Connection, login: Login<'_>) -> Result<Settled, StoreError> {
+    let reason = match login.standing {
+        Standing::New => {
+            let granted = login.granted();
+            return Ok(Settled::New(Box::new(login.allowed), granted));
+        }
+        Standing::Presented => match first_answer(connection, &login).await? {
+            Ok(Some(granted)) => return Ok(Settled::Again(granted)),
+            Ok(None) => DenyReason::AssertionReplayed,
+            Err(fault) => return Ok(Settled::Fault(fault)),
+        },
+        Standing::Refused(reason) => reason,
+    };
+    let Allowed {
+        method,
+        claims,
+        config,
+        ..
+    } = &login.allowed;
+    let refusal = Refusal::new(reason).of_method(method).of_claims(claims);
+    Ok(Settled::Refused(Box::new(
+        refusal.of_config(method, config),
+    )))
+}
+
+/// Waits for whoever exchanges one of the same `jti`s right now.
+async fn take_assertions(
+    connection: &mut Connection,
+    logins: &mut [Login<'_>],
+) -> Result<(), StoreError> {
+    let firsts = firsts(logins, |login| Some(login.assertion()));
+    let rows: Vec<_> = firsts.iter().collect();
+    let mut taken = BTreeSet::new();
+    for rows in portions(&rows) {
+        let mut insert = QueryBuilder::<Db>::new(
+            "INSERT INTO assertions (method_uid, jti, sha256, gateway_uid, accessor, expire_time) ",
+        );
+        insert.push_values(rows, |mut row, ((method_uid, jti), first)| {
+            let Login {
+                request,
+                allowed,
+                sha256,
+                ..
+            } = &logins[**first];
+            row.push_bind(method_uid)
+                .push_bind(jti)
+                .push_bind(sha256.as_ref())
+                .push_bind(request.gateway.uid.to_string())
+                .push_bind(request.accessor.as_str())
+                .push_bind(micros(allowed.claims.expire_time));
+        });
+        insert.push(" ON CONFLICT (method_uid, jti) DO NOTHING RETURNING method_uid, jti");
+        let keys: Vec<(String, String)> =
+            insert.build_query_as().fetch_all(&mut *connection).await?;
+        taken.extend(keys);
+    }
+    let key = |login: &Login<'_>| Some(login.assertion());
+    keep(logins, &firsts, &taken, key, Standing::Presented);
+    Ok(())
+}
+
+/// Where a method takes each presented token once. Waits for whoever logs in with one of the same
+/// right now.
+async fn take_presented(
+    connection: &mut Connection,
+    logins: &mut [Login<'_>],
+) -> Result<(), StoreError> {
+    for login in logins.iter_mut().filter(|login| login.is_single_use()) {
+        if login.standing == Standing::New
+            && let Err(reason) = login.presented()
+        {
+            login.standing = Standing::Refused(reason);
+        }
+    }
+    let key = |login: &Login<'_>| {
+        let presented = login.is_single_use().then(|| login.presented().ok())?;
+        presented.map(|(key, _)| key)
+    };
+    let firsts = firsts(logins, key);
+    let end = |first: &usize| logins[*first].allowed.grant.facts().expire_time;
+    let rows: Vec<_> = firsts
+        .iter()
+        .map(|(key, first)| (key, end(first)))
+        .collect();
+    let mut taken = BTreeSet::new();
+    for rows in portions(&rows) {
+        let mut insert = QueryBuilder::<Db>::new(
+            "INSERT INTO presented_tokens (config_uid, credential_id, expire_time) ",
+        );
+        insert.push_values(rows, |mut row, ((config_uid, credential_id), end)| {
+            row.push_bind(config_uid)
+                .push_bind(credential_id)
+                .push_bind(end.map(micros));
+        });
+        insert
+            .push(" ON CONFLICT (config_uid, credential_id) DO NOTHING RETURNING config_uid, credential_id");
+        let keys: Vec<(String, String)> =
+            insert.build_query_as().fetch_all(&mut *connection).await?;
+        taken.extend(keys);
+    }
+    let used = Standing::Refused(DenyReason::TokenUsedBefore);
+    keep(logins, &firsts, &taken, key, used);
+    Ok(())
+}
+
+/// The token of another assertion must not live twice.
+async fn insert_tokens(
+    connection: &mut Connection,
+    logins: &mut [Login<'_>],
+) -> Result<(), StoreError> {
+    let firsts = firsts(logins, |login| Some(login.token()));
+    let mut rows = Vec::with_capacity(firsts.len());
+    for (hash, first) in &firsts {
+        let login = &logins[*first];
+        let granted = login.granted();
+        rows.push((hash, login, to_json(&granted.sub_claims)?, granted));
+    }
+    let mut taken = BTreeSet::new();
+    for rows in portions(&rows) {
+        let mut insert = QueryBuilder::<Db>::new(
+            "INSERT INTO tokens
+                 (hash, accessor, kind, access_id, method_uid, gateway_uid, config_uid,
+                  service_account_uid, pod_uid, namespace, instance, sub_claims, issue_time,
+                  expire_time, max_expire_time) ",
+        );
+        insert.push_values(rows, |mut row, (hash, login, sub_claims, granted)| {
+            let Allowed {
+                method,
+                claims,
+                grant,
+                ..
+            } = &login.allowed;
+            let facts = grant.facts();
+            row.push_bind(hash.as_slice())
+                .push_bind(granted.accessor.as_str())
+                .push_bind("kubernetes")
+                .push_bind(grant.access_id().as_str())
+                .push_bind(method.uid.to_string())
+                .push_bind(login.request.gateway.uid.to_string())
+                .push_bind(claims.config_uid.to_string())
+                .push_bind(&facts.service_account_uid)
+                .push_bind(&facts.pod_uid)
+                .push_bind(&facts.namespace)
+                .push_bind(&claims.instance)
+                .push_bind(sub_claims)
+                .push_bind(micros(login.request.now))
+                .push_bind(micros(granted.expire_time))
+                .push_bind(micros(method.max_expire_time(login.request.now)));
+        });
+        insert.push(" ON CONFLICT (hash) DO NOTHING RETURNING hash");
+        let hashes: Vec<Vec<u8>> = insert
+            .build_query_scalar()
+            .fetch_all(&mut *connection)
+            .await?;
+        taken.extend(hashes);
+    }
+    let replayed = Standing::Refused(DenyReason::AssertionReplayed);
+    let key = |login: &Login<'_>| Some(login.token());
+    keep(logins, &firsts, &taken, key, replayed);
+    Ok(())
+}
+
+/// The first login with each key, among those that are new and need one.
+fn firsts<K: Ord>(
+    logins: &[Login<'_>],
+    key: impl Fn(&Login<'_>) -> Option<K>,
+) -> BTreeMap<K, usize> {
+    let mut firsts = BTreeMap::new();
+    for (i, login) in logins.iter().enumerate() {
+        if login.standing == Standing::New
+            && let Some(key) = key(login)
+        {
+            firsts.entry(key).or_insert(i);
+        }
+    }
+    firsts
+}
+
+/// Leaves new whose key was taken for it, and who needs none; all others that were become `lost`.
+fn keep<K: Ord>(
+    logins: &mut [Login<'_>],
+    firsts: &BTreeMap<K, usize>,
+    taken: &BTreeSet<K>,
+    key: impl Fn(&Login<'_>) -> Option<K>,
+    lost: Standing,
+) {
+    for (i, login) in logins.iter_mut().enumerate() {
+        if login.standing == Standing::New
+            && let Some(key) = key(login)
+            && !(firsts.get(&key) == Some(&i) && taken.contains(&key))
+        {
+            login.standing = lost;
+        }
+    }
+}
+
+// === impl Login ===
+
+impl<'r> Login<'r> {
+    fn new(place: usize, request: &'r Exchange, allowed: Allowed) -> Self {
+        Self {
+            place,
+            request,
+            allowed,
+            sha256: digest::digest(&digest::SHA256, request.assertion.as_bytes()),
+            standing: Standing::New,
+        }
+    }
+
+    fn assertion(&self) -> (String, String) {
+        let Allowed { method, claims, .. } = &self.allowed;
+        (method.uid.to_string(), claims.jti.to_string())
+    }
+
+    fn token(&self) -> Vec<u8> {
+        self.allowed.claims.token.as_bytes().to_vec()
+    }
+
+    /// Whether its method takes each presented token once.
+    fn is_single_use(&self) -> bool {
+        let kubernetes = self.allowed.method.kubernetes();
+        kubernetes.is_some_and(|kubernetes| kubernetes.tokens.single_use)
+    }
+
+    /// What the presented token is known by, and its end.
+    fn presented(&self) -> Result<((String, String), Timestamp), DenyReason> {
+        let facts = self.allowed.grant.facts();
+        let credential_id = facts.credential_id.clone();
+        let credential_id = credential_id.ok_or(DenyReason::CredentialIdMissing)?;
+        // Without an end it would have to be remembered for ever.
+        let end = facts.expire_time.ok_or(DenyReason::TokenWithoutExpiry)?;
+        let config_uid = self.allowed.claims.config_uid.to_string();
+        Ok(((config_uid, credential_id), end))
+    }
+
+    fn granted(&self) -> Granted {
+        let Allowed { grant, config, .. } = &self.allowed;
+        let gateway = self.request.gateway.name.as_str();
+        Granted {
+            accessor: self.request.accessor.clone(),
+            expire_time: stored(grant.expire_time()),
+            sub_claims: grant.facts().sub_claims(&config.to_string(), gateway),
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct FirstAnswer {
+    sha256: Vec<u8>,
+    gateway_uid: String,
+    accessor: String,
+    expire_time: i64,
+    sub_claims: String,
+}
+
+/// `None` for who didn't get it; the inner error is of its row.
+async fn first_answer(
+    connection: &mut Connection,
+    login: &Login<'_>,
+) -> Result<Result<Option<Granted>, Inconsistent>, StoreError> {
+    let (method_uid, jti) = login.assertion();
+    let row: Option<FirstAnswer> = sqlx::query_as(
+        "SELECT a.sha256, a.gateway_uid, t.accessor, t.expire_time, t.sub_claims
+         FROM assertions a JOIN tokens t ON t.accessor = a.accessor
+         WHERE a.method_uid = $1 AND a.jti = $2",
+    )
+    .bind(method_uid)
+    .bind(jti)
+    .fetch_optional(connection)
+    .await?;
+    let gateway_uid = login.request.gateway.uid.to_string();
+    let same =
+        |row: &FirstAnswer| row.sha256 == login.sha256.as_ref() && row.gateway_uid == gateway_uid;
+    let Some(row) = row.filter(same) else {
+        return Ok(Ok(None));
+    };
+    Ok(match granted(&row) {
+        Some(granted) => Ok(Some(granted)),
+        None => Err(Inconsistent {
+            table: "tokens",
+            column: "sub_claims",
+            key: row.accessor,
+        }),
+    })
+}
+
+fn granted(row: &FirstAnswer) -> Option<Granted> {
+    Some(Granted {
+        accessor: row.accessor.parse::<Accessor>().ok()?,
+        expire_time: time(row.expire_time)?,
+        sub_claims: serde_json::from_str(&row.sub_claims).ok()?,
+    })
+}

@@ -21,6 +21,7 @@ mod outages;
 mod readme;
 mod refusals;
 mod resilience;
+mod rules;
 mod seal_keys;
 mod support;
 mod thieves;

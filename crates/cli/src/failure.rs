@@ -80,6 +80,12 @@ impl Failure {
         self
     }
 
+    /// The same, with the place in a file that it is about.
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }

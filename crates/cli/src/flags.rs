@@ -212,6 +212,11 @@ pub(crate) fn of_field(field: &str) -> Option<&'static str> {
         "kubernetes.rules.service_accounts" => "--bound-sa-names",
         "kubernetes.rules.pods" => "--bound-pod-names",
         "kubernetes.rules.namespaced_service_accounts" => "--bound-namespaced-sa-names",
+        "kubernetes.rules.nodes" => "--bound-node-names",
+        "kubernetes.rules.condition" => "--condition",
+        bare if bare.starts_with("kubernetes.rules.namespace_selector") => {
+            "--bound-namespace-selector"
+        }
         "kubernetes.rules.any_namespace" => "--any-namespace",
         "kubernetes.rules.allow_any" => "--allow-any",
         "kubernetes.public_keys.public_key" | "kubernetes.public_keys" => "--public-key",

@@ -21,8 +21,8 @@ use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
 use commands::{
-    audit, auth, auth_method, configure, dev, explain, gateway, health, init, k8s_auth_config,
-    manifest, serve, simulate, tour,
+    apply, audit, auth, auth_method, configure, dev, explain, gateway, health, init,
+    k8s_auth_config, manifest, serve, simulate, tour,
 };
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
@@ -50,6 +50,7 @@ enum Command {
     Doctor(k8s_auth_config::doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
     Simulate(simulate::SimulateArgs),
+    Apply(apply::ApplyArgs),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     #[command(subcommand)]
@@ -200,6 +201,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Doctor(args) => k8s_auth_config::doctor::run(args, c, o).await,
         Command::Explain(args) => explain::run(args, c, o).await,
         Command::Simulate(args) => simulate::run(args, c, o).await,
+        Command::Apply(args) => apply::run(args, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
         Command::Gateway(command) => gateway::run(command, c, o).await,
         Command::ControlPlane(command) => serve::control_plane(command).await,

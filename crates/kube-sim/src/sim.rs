@@ -205,6 +205,19 @@ impl KubeSim {
         self.create(Resource::Pods, namespace, pod)
     }
 
+    /// The same, placed on a node; the node itself isn't looked for.
+    pub fn create_pod_on(
+        &self,
+        node: &str,
+        namespace: &str,
+        name: &str,
+        service_account: &str,
+    ) -> Result<String, ApiError> {
+        let spec = json!({ "serviceAccountName": service_account, "nodeName": node });
+        let pod = json!({ "metadata": { "name": name }, "spec": spec });
+        self.create(Resource::Pods, namespace, pod)
+    }
+
     /// Deletes a namespace with all that is in it.
     pub fn delete_namespace(&self, name: &str) -> Result<(), ApiError> {
         self.delete(Resource::Namespaces, "", name)

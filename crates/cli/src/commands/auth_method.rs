@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_proto::pb;
 use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient as Client;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use self::flags::{BoundFlags, SettingFlags, kubernetes_of};
@@ -18,6 +18,7 @@ use crate::session::{Administrator, Session};
 use crate::{output, paging, values};
 
 const MESSAGE: &str = "postern.v1.AuthMethod";
+const APPLY: &str = "write its rules into a file and run: postern apply -f FILE";
 
 /// Auth methods: who may log in, and what the token is like
 #[derive(Debug, Subcommand)]
@@ -176,7 +177,7 @@ pub(crate) async fn create(
 
 impl CreateArgs {
     /// The public key to register, and the private one if it is made here.
-    fn keys(&self) -> Result<(String, Option<secrecy::SecretString>), Failure> {
+    fn keys(&self) -> Result<(String, Option<SecretString>), Failure> {
         let given = values::text(
             "--public-key",
             self.public_key.as_deref(),
@@ -190,17 +191,23 @@ impl CreateArgs {
             (None, Some(false)) => Err(Failure::usage(
                 "--gen-key=false needs --public-key or --public-key-file-path",
             )),
-            (None, _) => {
-                let key = SigningKey::generate(SigningAlgorithm::Es256)
-                    .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
-                let private = STANDARD.encode(key.to_pkcs8_pem().expose_secret());
-                Ok((key.public().to_pem(), Some(private.into())))
-            }
+            (None, _) => new_key().map(|(public, private)| (public, Some(private))),
         }
     }
 }
 
-async fn read(administrator: &Administrator, name: &str) -> Result<pb::AuthMethod, Failure> {
+/// A key pair for assertions: the public half in PEM, the private one in base64 of it.
+pub(crate) fn new_key() -> Result<(String, SecretString), Failure> {
+    let key = SigningKey::generate(SigningAlgorithm::Es256)
+        .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
+    let private = STANDARD.encode(key.to_pkcs8_pem().expose_secret());
+    Ok((key.public().to_pem(), private.into()))
+}
+
+pub(crate) async fn read(
+    administrator: &Administrator,
+    name: &str,
+) -> Result<pb::AuthMethod, Failure> {
     let request = pb::GetAuthMethodRequest {
         name: full_name(name)?,
     };
@@ -347,7 +354,7 @@ impl UpdateArgs {
                 "{name} has {} rules: bound flags can't say which one they mean",
                 rules.len()
             ))
-            .hint("change its rules over gRPC, with the update mask `kubernetes.rules`")),
+            .hint(APPLY)),
         }
     }
 }
@@ -372,9 +379,8 @@ fn clear(method: &mut pb::AuthMethod, field: &str) -> Result<(), Failure> {
             let rule = match kubernetes_of(method)?.rules.as_mut_slice() {
                 [rule] => rule,
                 _ => {
-                    return Err(Failure::usage(format!(
-                        "--clear: {field}: there are several rules"
-                    )));
+                    let several = format!("--clear: {field}: there are several rules");
+                    return Err(Failure::usage(several).hint(APPLY));
                 }
             };
             match field {

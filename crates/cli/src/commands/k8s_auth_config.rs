@@ -134,7 +134,10 @@ pub(crate) async fn create(
     output::print(flags.format(), &document, &text)
 }
 
-async fn read(administrator: &Administrator, name: &str) -> Result<pb::K8sAuthConfig, Failure> {
+pub(crate) async fn read(
+    administrator: &Administrator,
+    name: &str,
+) -> Result<pb::K8sAuthConfig, Failure> {
     let request = pb::GetK8sAuthConfigRequest {
         name: full_name(name)?,
     };

@@ -1,5 +1,6 @@
 //! Every command, a file a noun.
 
+pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod auth_method;

@@ -1,0 +1,131 @@
+//! Auth methods.
+
+use postern_proto::pb;
+use postern_proto::pb::auth_method::Type;
+use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient as Client;
+
+use super::document::{Document, Kind};
+use super::{Done, Made, Outcome, difference, mask};
+use crate::commands::auth_method::{new_key, read, warn};
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::session::Administrator;
+
+pub(super) async fn apply(
+    administrator: &Administrator,
+    document: &Document,
+    dry_run: bool,
+) -> Result<Outcome, Failure> {
+    match read(administrator, &document.name).await {
+        Ok(current) => update(administrator, document, &current, dry_run).await,
+        Err(failure) if failure.exit() == Exit::NotFound => {
+            create(administrator, document, dry_run).await
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn create(
+    administrator: &Administrator,
+    document: &Document,
+    dry_run: bool,
+) -> Result<Outcome, Failure> {
+    let mut method: pb::AuthMethod = document.message()?;
+    let mut private_key = None;
+    if let Some(Type::Kubernetes(kubernetes)) = &mut method.r#type
+        && kubernetes.public_keys.is_empty()
+    {
+        let (public_key, private) = new_key()?;
+        kubernetes.public_keys.push(pb::PublicKey {
+            public_key,
+            ..pb::PublicKey::default()
+        });
+        private_key = Some(private);
+    }
+    let request = pb::CreateAuthMethodRequest {
+        auth_method_id: document.name.clone(),
+        auth_method: Some(method),
+        validate_only: dry_run,
+    };
+    let response = administrator
+        .change(&request, |channel, request| async move {
+            Client::new(channel).create_auth_method(request).await
+        })
+        .await?;
+    warn(&response.warnings);
+    let created = response.auth_method.unwrap_or_default();
+    let access_id = created.access_id.clone();
+    let made = private_key.filter(|_| !dry_run).map(|private_key| Made {
+        access_id,
+        private_key,
+    });
+    outcome(document, Done::Created, None, &created, made)
+}
+
+async fn update(
+    administrator: &Administrator,
+    document: &Document,
+    current: &pb::AuthMethod,
+    dry_run: bool,
+) -> Result<Outcome, Failure> {
+    let mut method: pb::AuthMethod = document.message()?;
+    method.name.clone_from(&current.name);
+    // What was read is what is changed: who changes it meanwhile is noticed.
+    method.meta.clone_from(&current.meta);
+    let mut request = pb::UpdateAuthMethodRequest {
+        auth_method: Some(method),
+        update_mask: Some(mask(&document.body)),
+        validate_only: true,
+    };
+    if document.body.is_empty() {
+        return outcome(document, Done::Unchanged, Some(current), current, None);
+    }
+    let then = send(administrator, &request).await?;
+    let would = outcome(document, Done::Changed, Some(current), &then, None)?;
+    if would.diff.is_empty() {
+        return outcome(document, Done::Unchanged, Some(current), &then, None);
+    }
+    if dry_run {
+        return Ok(would);
+    }
+    request.validate_only = false;
+    send(administrator, &request).await?;
+    Ok(would)
+}
+
+async fn send(
+    administrator: &Administrator,
+    request: &pb::UpdateAuthMethodRequest,
+) -> Result<pb::AuthMethod, Failure> {
+    let response = administrator
+        .change(request, |channel, request| async move {
+            Client::new(channel).update_auth_method(request).await
+        })
+        .await?;
+    if !request.validate_only {
+        warn(&response.warnings);
+    }
+    Ok(response.auth_method.unwrap_or_default())
+}
+
+fn outcome(
+    document: &Document,
+    done: Done,
+    before: Option<&pb::AuthMethod>,
+    after: &pb::AuthMethod,
+    made: Option<Made>,
+) -> Result<Outcome, Failure> {
+    let message = Kind::AuthMethod.message();
+    let before = before
+        .map(|before| output::message(&message, before))
+        .transpose()?;
+    let after = output::message(&message, after)?;
+    let name = format!("authMethods/{}", document.name);
+    let hidden = Kind::AuthMethod.output_only();
+    Ok(Outcome {
+        diff: difference(&name, before.as_ref(), &after, hidden)?,
+        name,
+        done,
+        made,
+    })
+}

@@ -286,3 +286,39 @@ fn labels_that_others_may_edit_never_stand_in_for_a_name() {
         Some(DenyReason::NamespaceNotBound)
     );
 }
+
+#[test]
+fn a_rule_that_selects_namespaces_lets_in_only_those_with_its_labels() {
+    let rule = Rule::parse(spec(|s| {
+        s.namespace_selector = selecting("team in (a,b),!legacy");
+    }))
+    .unwrap();
+    let labelled = |labels: &[(&str, &str)]| {
+        let all = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Facts {
+            namespace_labels: Some(NamespaceLabels::read(
+                rule.namespace_label_keys(),
+                &all.collect(),
+            )),
+            ..facts("a", "x", None)
+        }
+    };
+    assert_eq!(reason(&rule, &labelled(&[("team", "b")])), None);
+    for labels in [
+        &[][..],
+        &[("team", "c")],
+        &[("team", "a"), ("legacy", "yes")],
+    ] {
+        assert_eq!(
+            reason(&rule, &labelled(labels)),
+            Some(DenyReason::NamespaceLabelsNotBound),
+            "{labels:?}"
+        );
+    }
+    assert_eq!(
+        reason(&rule, &facts("a", "x", None)),
+        Some(DenyReason::NamespaceLabelsNotRead)
+    );
+}

@@ -102,8 +102,10 @@ pub(super) fn write(
 /// # Errors
 /// It isn't a TokenReview.
 pub(super) fn verdict(answer: &[u8], asked: &[String]) -> Result<Verdict, ReviewFault> {
+    // In members that are passed over, serde_json itself would take bytes that are no text.
+    let answer = std::str::from_utf8(answer).map_err(|_| ReviewFault::NotATokenReview)?;
     let Object(review): Object<TokenReview> =
-        serde_json::from_slice(answer).map_err(|_| ReviewFault::NotATokenReview)?;
+        serde_json::from_str(answer).map_err(|_| ReviewFault::NotATokenReview)?;
     // A type that isn't said is one more thing that isn't there; another type is another thing.
     let other = |said: Option<String>, expected| said.is_some_and(|said| said != expected);
     if other(review.api_version, API_VERSION) || other(review.kind, KIND) {

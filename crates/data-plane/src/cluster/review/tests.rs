@@ -224,6 +224,8 @@ fn what_is_no_token_review_is_a_fault_and_no_verdict() {
     assert!(is_no_review(
         &with("/apiVersion", json!("authentication.k8s.io/v1beta1")).to_string()
     ));
+    let no_text = verdict(b"{\"metadata\":\"\x80\",\"status\":{}}", &[]);
+    assert!(matches!(no_text, Err(ReviewFault::NotATokenReview)));
     let nested = format!("{{\"metadata\":{}", "[".repeat(100_000));
     assert!(is_no_review(&nested));
 }

@@ -212,6 +212,14 @@ impl Bed {
         });
     }
 
+    /// Once the gateway has seen what changed in its files.
+    #[track_caller]
+    pub(crate) fn eventually_is_at_fault(&self, method: &Method, token: &str) {
+        eventually("a fault", Duration::from_secs(20), || {
+            (self.log_in(method, token).code == 3).then_some(())
+        });
+    }
+
     /// Refused like everybody, for this reason in the audit record, which is returned.
     #[track_caller]
     pub(crate) fn refuses(&self, method: &Method, token: &str, reason: &str) -> Value {

@@ -28,6 +28,7 @@ mod bounds;
 mod diagnostics;
 mod doctor;
 mod import;
+mod in_cluster;
 mod issuers;
 mod keys;
 mod lifecycle;

@@ -34,6 +34,14 @@ impl User {
         user
     }
 
+    /// Whom a client's certificate names.
+    pub(crate) fn of_certificate(name: &str, groups: Vec<String>) -> Self {
+        Self {
+            groups,
+            ..Self::plain(name, "")
+        }
+    }
+
     fn plain(name: &str, group: &str) -> Self {
         Self {
             name: name.to_owned(),

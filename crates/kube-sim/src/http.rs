@@ -20,10 +20,13 @@ use crate::cluster::Cluster;
 use crate::error::ApiError;
 use crate::fault::Fault;
 use crate::objects::{Resource, uid};
+use crate::peer::{Connections, Peer};
+use crate::rancher::Rancher;
 use crate::rbac::authorize;
 use crate::record::{Log, Recorded};
 use crate::review::{token_request, token_review};
 use crate::route::Target;
+use crate::tls::Pki;
 
 pub(crate) const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const MAX_BODY: usize = 3 << 20;
@@ -40,13 +43,17 @@ pub(crate) struct Api {
     /// By path, of everything else.
     pub(crate) faults: Mutex<HashMap<String, Fault>>,
     pub(crate) log: Mutex<Log>,
+    pub(crate) pki: Pki,
+    pub(crate) connections: Connections,
+    /// Where it stands in for Rancher.
+    pub(crate) rancher: Option<Rancher>,
     pub(crate) stopped: CancellationToken,
 }
 
 impl Api {
     /// The answer, with the cluster's own time.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let mut answer = self.undated(request).await;
+    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
+        let mut answer = self.undated(request, peer).await;
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&self.cluster.now());
         if let Some(date) = date.ok().and_then(|date| HeaderValue::from_str(&date).ok()) {
             answer.headers_mut().insert(header::DATE, date);
@@ -54,8 +61,13 @@ impl Api {
         answer
     }
 
-    async fn undated(&self, request: Request<Incoming>) -> Answer {
-        let (head, body) = request.into_parts();
+    async fn undated(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
+        let (mut head, body) = request.into_parts();
+        if let Some(rancher) = &self.rancher
+            && !rancher.enter(&mut head)
+        {
+            return error_answer(&ApiError::unauthorized());
+        }
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
             Err(fault) if fault.is::<LengthLimitError>() => {
@@ -80,7 +92,7 @@ impl Api {
         if let Some(answer) = fault.answer(success, &self.stopped).await {
             return answer;
         }
-        self.dispatch(&head, &body, &fault)
+        self.dispatch(&head, &body, &fault, peer)
             .unwrap_or_else(|refusal| error_answer(&refusal))
     }
 
@@ -107,8 +119,14 @@ impl Api {
         received
     }
 
-    fn dispatch(&self, head: &Parts, body: &Value, fault: &Fault) -> Result<Answer, ApiError> {
-        let user = self.caller(head)?;
+    fn dispatch(
+        &self,
+        head: &Parts,
+        body: &Value,
+        fault: &Fault,
+        peer: &Peer,
+    ) -> Result<Answer, ApiError> {
+        let user = self.caller(head, peer)?;
         let path = head.uri.path();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let target = Target::parse(&segments);
@@ -149,17 +167,37 @@ impl Api {
         }
     }
 
-    fn caller(&self, head: &Parts) -> Result<User, ApiError> {
+    /// By certificate first. One that isn't this cluster's is a reason to refuse, unless a token is good.
+    fn caller(&self, head: &Parts, peer: &Peer) -> Result<User, ApiError> {
+        if self.rancher.is_some() {
+            return Ok(User::admin());
+        }
+        let certified = match peer.chain.as_slice() {
+            [] => Ok(None),
+            chain if self.pki.vouches(chain, self.cluster.now()) => Ok(peer.user()),
+            _ => Err(ApiError::unauthorized()),
+        };
+        if let Ok(Some(user)) = certified {
+            return Ok(user);
+        }
+        match self.bearer(head)? {
+            Some(user) => Ok(user),
+            None => certified.map(|_| User::anonymous()),
+        }
+    }
+
+    /// `None` without a bearer token.
+    fn bearer(&self, head: &Parts) -> Result<Option<User>, ApiError> {
         let Some(header) = head.headers.get(header::AUTHORIZATION) else {
-            return Ok(User::anonymous());
+            return Ok(None);
         };
         let header = header.to_str().map_err(|_| ApiError::unauthorized())?;
         let Some(token) = bearer(header) else {
-            return Ok(User::anonymous());
+            return Ok(None);
         };
         self.cluster
             .authenticate(token, &[])
-            .map(|(user, _)| user)
+            .map(|(user, _)| Some(user))
             .map_err(|_| ApiError::unauthorized())
     }
 

@@ -18,6 +18,8 @@ mod http;
 mod keyring;
 mod keys;
 mod objects;
+mod peer;
+mod rancher;
 mod rbac;
 mod record;
 mod review;
@@ -29,6 +31,7 @@ mod tokens;
 
 pub use error::{ApiError, Error};
 pub use fault::Fault;
+pub use rancher::Rancher;
 pub use record::Recorded;
 pub use sim::{Clock, KubeSim, Options};
 pub use tokens::TokenOptions;

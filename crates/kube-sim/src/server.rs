@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::http::Api;
+use crate::peer::Peer;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,19 +53,24 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, api: Arc<Api>) {
         handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => handshake,
     };
     let stream = match handshake {
-        Ok(Ok(stream)) => TokioIo::new(stream),
+        Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
         Err(_) => return debug!("TLS handshake took too long"),
     };
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = Peer {
+        chain: chain.iter().map(|der| der.clone().into_owned()).collect(),
+    };
+    let _open = api.connections.opened();
     let service = service_fn(|request| {
-        let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(api.answer(request).await) }
+        let (api, peer) = (Arc::clone(&api), peer.clone());
+        async move { Ok::<_, Infallible>(api.answer(request, &peer).await) }
     });
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
-    let mut connection = pin!(http.serve_connection(stream, service));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         () = api.stopped.cancelled() => {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,9 +17,12 @@ use crate::fault::Fault;
 use crate::http::Api;
 use crate::keys::SigningKey;
 use crate::objects::{Resource, text, uid};
+use crate::peer::Connections;
+use crate::rancher::Rancher;
 use crate::record::{Log, Recorded};
+use crate::server;
+use crate::tls::Pki;
 use crate::tokens::{PROJECTED_LIFETIME, TokenOptions, TokenSpec};
-use crate::{server, tls};
 
 /// Tells the time to the simulated cluster: in tokens, in their review, and in objects.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -36,6 +40,8 @@ pub struct Options {
     pub extra_san_hosts: Vec<String>,
     /// The administrator's bearer token, for other processes that must know it. Default: a random one.
     pub admin_token: Option<String>,
+    /// Stands in for Rancher: the cluster is found below Rancher's path for it and by the API key alone.
+    pub rancher: Option<Rancher>,
 }
 
 impl Default for Options {
@@ -46,6 +52,7 @@ impl Default for Options {
             clock: Arc::new(Timestamp::now),
             extra_san_hosts: Vec::new(),
             admin_token: None,
+            rancher: None,
         }
     }
 }
@@ -73,7 +80,9 @@ impl KubeSim {
         };
         let listener = TcpListener::bind(listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
-        let (tls, ca_pem) = tls::server(listen.ip(), &options.extra_san_hosts)?;
+        let pki = Pki::new()?;
+        let tls = pki.server(listen.ip(), &options.extra_san_hosts)?;
+        let ca_pem = pki.ca_pem();
         let generated = tokio::task::spawn_blocking(SigningKey::generate).await;
         let key = generated
             .ok()
@@ -93,6 +102,9 @@ impl KubeSim {
             fault: Mutex::default(),
             faults: Mutex::default(),
             log: Mutex::new(Log::default()),
+            pki,
+            connections: Connections::new(),
+            rancher: options.rancher,
             stopped: stopped.clone(),
         });
         let tasks = TaskTracker::new();
@@ -133,6 +145,43 @@ impl KubeSim {
     /// A bearer token that may do everything.
     pub fn admin_token(&self) -> &str {
         &self.api.cluster.admin_token
+    }
+
+    /// A client's certificate and its key, as PEM: for the user `name` in `groups`, from now on for `life`.
+    ///
+    /// # Errors
+    /// A name that no certificate can carry.
+    pub fn client_certificate(
+        &self,
+        name: &str,
+        groups: &[&str],
+        life: Duration,
+    ) -> Result<(String, String), Error> {
+        let now = self.api.cluster.now();
+        self.api.pki.client(name, groups, now, life)
+    }
+
+    /// Lets a user that a certificate names review tokens.
+    pub fn let_review(&self, user: &str) -> Result<(), ApiError> {
+        let binding = json!({
+            "metadata": { "name": format!("role-tokenreview-binding:{user}") },
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:auth-delegator",
+            },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
+        });
+        self.create(Resource::ClusterRoleBindings, "", binding)
+            .map(drop)
+    }
+
+    /// How many connections have come through TLS.
+    pub fn connections_made(&self) -> u64 {
+        self.api.connections.made()
+    }
+
+    /// Waits until so many connections are open.
+    pub async fn until_open(&self, connections: usize) {
+        self.api.connections.until_open(connections).await;
     }
 
     /// Creates a namespace with its `default` service account.

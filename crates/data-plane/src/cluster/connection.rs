@@ -244,3 +244,6 @@ impl Credential {
         Ok(Some(value))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@
 //! `POSTERN_TEST_KUBECONFIG` names the kubeconfig of a real cluster's administrator (one cluster, one user with a
 //! client certificate, all data inline). The suite makes namespaces and cluster role bindings there, named
 //! `contract-…`, and removes them. `POSTERN_TEST_SA_KEY` names the PEM file of that cluster's service-account signing
-//! key, which only tests of expired tokens need.
+//! key, which only tests of expired tokens need, and `POSTERN_TEST_CLIENT_CA_KEY` that of the CA's key, which only tests
+//! of client certificates need.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +13,7 @@
 )]
 
 mod bound_objects;
+mod certificates;
 mod issuance;
 mod legacy;
 mod objects;
@@ -49,6 +51,9 @@ contract! {
     bound_objects::a_deleted_service_account_ends_its_tokens,
     bound_objects::a_recreated_service_account_does_not_revive_its_tokens,
     bound_objects::a_deleted_bound_secret_ends_its_tokens,
+    certificates::a_certificates_user_reviews_by_its_name_or_its_group,
+    certificates::a_certificate_that_isnt_the_cas_or_has_expired_is_unauthorized,
+    certificates::a_certificate_speaks_before_a_token_and_a_bad_one_leaves_the_word_to_it,
     issuance::claims_have_the_layout_of_bound_tokens,
     issuance::projected_tokens_are_extended_for_the_api_server_only,
     issuance::a_pod_on_a_node_names_it,

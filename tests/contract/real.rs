@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 
-use crate::server::{Ageing, Server};
+use crate::server::{Ageing, Ca, Server};
 use crate::token;
 
 pub(crate) async fn connect(kubeconfig: &str) -> Server {
@@ -45,6 +45,12 @@ pub(crate) async fn connect(kubeconfig: &str) -> Server {
         None,
         client(&ca, None),
         age,
+        Ca {
+            certificate: String::from_utf8(ca.clone()).unwrap(),
+            key: std::env::var("POSTERN_TEST_CLIENT_CA_KEY")
+                .ok()
+                .map(|path| std::fs::read_to_string(path).unwrap()),
+        },
     )
     .await
 }

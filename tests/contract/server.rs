@@ -29,7 +29,15 @@ pub(crate) struct Server {
     anyone: Client,
     pub(crate) issuer: String,
     age: Ageing,
+    pub(crate) ca: Ca,
     made: Mutex<Vec<String>>,
+}
+
+/// Whom the server trusts for clients.
+pub(crate) struct Ca {
+    pub(crate) certificate: String,
+    /// Unknown where nobody gave it.
+    pub(crate) key: Option<String>,
 }
 
 /// How to get a token that was issued in the past.
@@ -55,6 +63,7 @@ impl Server {
         admin_token: Option<String>,
         anyone: Client,
         age: Ageing,
+        ca: Ca,
     ) -> Self {
         let (base, made) = (base.to_owned(), Mutex::default());
         let mut server = Self {
@@ -64,6 +73,7 @@ impl Server {
             anyone,
             issuer: String::new(),
             age,
+            ca,
             made,
         };
         let discovery = server.get("/.well-known/openid-configuration").await;
@@ -89,6 +99,17 @@ impl Server {
         body: Value,
     ) -> Reply {
         self.send(&self.anyone, token, method, path, body).await
+    }
+
+    /// A request of a client with a certificate, and with a bearer token or none.
+    pub(crate) async fn as_certified(
+        &self,
+        client: &Client,
+        token: Option<&str>,
+        path: &str,
+        body: Value,
+    ) -> Reply {
+        self.send(client, token, Method::POST, path, body).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube_sim::{KubeSim, Options};
 
 use crate::real::{self, client};
-use crate::server::{Ageing, Server};
+use crate::server::{Ageing, Ca, Server};
 
 pub(crate) async fn on_simulator(check: impl AsyncFn(&Server)) {
     let ahead = Arc::new(AtomicI64::new(0));
@@ -31,6 +31,10 @@ pub(crate) async fn on_simulator(check: impl AsyncFn(&Server)) {
         Some(token),
         client,
         Ageing::Clock(ahead),
+        Ca {
+            certificate: sim.ca_pem().to_owned(),
+            key: Some(sim.ca_key_pem()),
+        },
     )
     .await;
     check(&server).await;

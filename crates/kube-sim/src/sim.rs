@@ -137,6 +137,11 @@ impl KubeSim {
         &self.api.cluster.ca_pem
     }
 
+    /// Its key, as PEM, for those who issue certificates to clients by themselves.
+    pub fn ca_key_pem(&self) -> String {
+        self.api.pki.ca_key_pem()
+    }
+
     /// The `iss` of bound tokens, and the API server's own audience.
     pub fn issuer(&self) -> &str {
         &self.api.cluster.issuer

@@ -54,6 +54,10 @@ impl Pki {
         self.ca.pem()
     }
 
+    pub(crate) fn ca_key_pem(&self) -> String {
+        self.ca.key().serialize_pem()
+    }
+
     /// The server's TLS configuration.
     pub(crate) fn server(
         &self,

@@ -164,6 +164,18 @@ impl Session {
         }
     }
 
+    /// Full name of the gateway that this session would ask, if it is one of those.
+    pub(crate) fn own_gateway(&self, known: &[pb::Gateway]) -> Result<Option<String>, Failure> {
+        if let Some(name) = self.gateway_name()? {
+            return Ok(Some(format!("gateways/{name}")));
+        }
+        let wanted = origin(&self.gateway_url()?);
+        let mut there = known
+            .iter()
+            .filter(|gateway| wanted.is_some() && origin(&gateway.url) == wanted);
+        Ok(there.next().map(|gateway| gateway.name.clone()))
+    }
+
     async fn name_of(&self, control_plane: &Server, gateway_url: &str) -> Result<String, Failure> {
         let token = self.log_in(control_plane, String::new()).await?;
         let administrator = Administrator {

@@ -92,6 +92,29 @@ pub(crate) fn secret(
     }
 }
 
+/// A text and the flag that it came by: the value of one, or the content of the other's file.
+pub(crate) fn text_or<'f>(
+    (flag, value): (&'f str, Option<&str>),
+    (file_flag, path): (&'f str, Option<&str>),
+) -> Result<Option<(&'f str, String)>, Failure> {
+    match (value, path) {
+        (Some(_), Some(_)) => Err(Failure::usage(format!(
+            "{flag} and {file_flag} exclude each other"
+        ))),
+        (Some(value), None) => Ok(Some((flag, present(flag, value)?))),
+        (None, Some(path)) => {
+            let text = read(file_flag, path)?;
+            Ok(Some((file_flag, text.expose_secret().to_owned())))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// A time that a server sent.
+pub(crate) fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
+    postern_proto::convert::time::from_timestamp(time).ok()
+}
+
 /// A text from a flag's value or file, for what is no secret.
 pub(crate) fn text(
     flag: &str,

@@ -15,6 +15,7 @@ use postern_core::k8s_auth_config::{AllowedApiServers, K8sHost};
 use postern_core::resource_id::GatewayName;
 use postern_core::seal::Keyring;
 use postern_rpc::client::{self, Channel, Target, TargetError};
+use postern_rpc::forwarded::TrustedProxies;
 use postern_rpc::server;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -53,6 +54,10 @@ pub struct GatewayFile {
     /// The API servers that this gateway may talk to, by origin. Absent: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_servers: Option<Vec<String>>,
+    /// Addresses or CIDR blocks of the proxies whose `forwarded` and `x-forwarded-for` headers
+    /// count. Empty: nobody's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
     /// The cluster that the gateway runs in, where it differs from what Kubernetes says in a pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub own_cluster: Option<OwnClusterFile>,
@@ -259,7 +264,14 @@ fn server_config(
     for (field, path) in [("tls_cert", &file.tls_cert), ("tls_key", &file.tls_key)] {
         faults.check(field, read(base, path));
     }
-    server::Config::new(listen).with_tls(base.join(&file.tls_cert), base.join(&file.tls_key))
+    let mut proxies = Vec::with_capacity(file.trusted_proxies.len());
+    for (i, text) in file.trusted_proxies.iter().enumerate() {
+        proxies.extend(faults.check(format!("trusted_proxies[{i}]"), text.parse()));
+    }
+    let mut config =
+        server::Config::new(listen).with_tls(base.join(&file.tls_cert), base.join(&file.tls_key));
+    config.trusted_proxies = TrustedProxies::new(proxies);
+    config
 }
 
 fn keyring(faults: &mut Violations, file: &GatewayFile, base: &Path) -> Option<Keyring> {

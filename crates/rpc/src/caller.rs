@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::forwarded::TrustedProxies;
 use crate::request_id::RequestId;
 
 /// Metadata key of the administrator's token that a gateway passes on.
@@ -18,8 +19,8 @@ const MAX_USER_AGENT_CHARS: usize = 64;
 /// One request's caller, as audit records name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The connection's peer, canonical: `::ffff:10.0.0.1` is `10.0.0.1`. `None` when
-    /// unknown, which no address limit lets pass.
+    /// The connection's peer, or whom a trusted proxy names; canonical: `::ffff:10.0.0.1` is
+    /// `10.0.0.1`. `None` when unknown, which no address limit lets pass.
     pub ip: Option<IpAddr>,
     /// At most 64 printable characters. `None` when absent, or when it looks as if it held a token.
     pub user_agent: Option<String>,
@@ -29,11 +30,12 @@ pub struct Caller {
 impl Caller {
     pub(crate) fn new(
         peer: Option<SocketAddr>,
+        proxies: &TrustedProxies,
         headers: &HeaderMap,
         request_id: RequestId,
     ) -> Self {
         Self {
-            ip: peer.map(|peer| peer.ip().to_canonical()),
+            ip: proxies.caller(peer.map(|peer| peer.ip()), headers),
             user_agent: user_agent(headers),
             request_id,
         }
@@ -150,7 +152,8 @@ mod tests {
 
     fn caller(peer: &str, user_agent: &str) -> Caller {
         let headers = headers(&[("user-agent", user_agent)]);
-        Caller::new(peer.parse().ok(), &headers, RequestId::generate())
+        let proxies = TrustedProxies::default();
+        Caller::new(peer.parse().ok(), &proxies, &headers, RequestId::generate())
     }
 
     #[test]

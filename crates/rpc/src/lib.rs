@@ -10,6 +10,7 @@ pub mod caller;
 pub mod client;
 pub mod deadline;
 pub mod error;
+pub mod forwarded;
 mod health;
 pub mod http;
 pub mod layers;

@@ -1,21 +1,20 @@
 //! Auth methods: `postern auth-method …` and the tutorial's `create-auth-method-k8s` and its kin.
 
 mod flags;
+pub(crate) mod keys;
+mod rotate;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_proto::pb;
 use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient as Client;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use self::flags::{BoundFlags, SettingFlags, kubernetes_of};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::flags::{Connection, OutputFlags, present};
 use crate::session::{Administrator, Session};
-use crate::{output, paging, values};
+use crate::{output, paging};
 
 const MESSAGE: &str = "postern.v1.AuthMethod";
 const APPLY: &str = "write its rules into a file and run: postern apply -f FILE";
@@ -35,6 +34,11 @@ pub(crate) enum AuthMethodCommand {
     Update(UpdateCommand),
     /// Delete an auth method
     Delete(DeleteArgs),
+    /// The keys that gateways sign with
+    #[command(subcommand)]
+    Key(keys::KeyCommand),
+    /// Replace the key that gateways sign with, while logins go on
+    RotateKey(rotate::RotateArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,15 +62,8 @@ pub(crate) struct CreateArgs {
     bounds: BoundFlags,
     #[command(flatten)]
     settings: SettingFlags,
-    /// Make a new key pair and print its private half, this once
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    gen_key: Option<bool>,
-    /// Use this public key (PEM or base64 of it) instead of making a pair
-    #[arg(long, value_name = "KEY")]
-    public_key: Option<String>,
-    /// File of the public key
-    #[arg(long, value_name = "FILE")]
-    public_key_file_path: Option<String>,
+    #[command(flatten)]
+    key: keys::KeyFlags,
     /// Check everything and store nothing
     #[arg(long)]
     validate_only: bool,
@@ -125,6 +122,8 @@ pub(crate) async fn run(
             update(args, connection, flags).await
         }
         AuthMethodCommand::Delete(args) => delete(args, connection, flags).await,
+        AuthMethodCommand::Key(command) => keys::run(command, connection, flags).await,
+        AuthMethodCommand::RotateKey(args) => rotate::run(args, connection, flags).await,
     }
 }
 
@@ -134,13 +133,13 @@ pub(crate) async fn create(
     flags: &OutputFlags,
 ) -> Result<(), Failure> {
     let name = present("--name", &args.name)?;
-    let (public_key, private_key) = args.keys()?;
+    let keys::KeyPair { public, private } = args.key.pair()?;
     let mut method = pb::AuthMethod::default();
     args.settings.apply(&mut method)?;
     let kubernetes = kubernetes_of(&mut method)?;
     kubernetes.rules = vec![args.bounds.rule()?];
     kubernetes.public_keys = vec![pb::PublicKey {
-        public_key,
+        public_key: public.to_pem(),
         ..pb::PublicKey::default()
     }];
     let request = pb::CreateAuthMethodRequest {
@@ -157,51 +156,22 @@ pub(crate) async fn create(
     warn(&response.warnings);
     let method = response.auth_method.unwrap_or_default();
     if args.validate_only {
-        return show(flags, &method);
+        return show(flags, &method, &response.warnings);
     }
     let mut text = format!(
         "Auth method {name} created.\n- Access ID: {}",
         method.access_id
     );
     let mut first = vec![("access_id", method.access_id.as_str())];
-    if let Some(key) = &private_key {
+    if let Some(key) = &private {
         first.push(("prv_key", key.expose_secret()));
         text = format!(
             "{text}\n- Private key (shown this once): {}",
             key.expose_secret()
         );
     }
-    let document = output::with_first(&first, output::message(MESSAGE, &method)?);
+    let document = output::with_first(&first, document(&method, &response.warnings)?);
     output::print(flags.format(), &document, &text)
-}
-
-impl CreateArgs {
-    /// The public key to register, and the private one if it is made here.
-    fn keys(&self) -> Result<(String, Option<SecretString>), Failure> {
-        let given = values::text(
-            "--public-key",
-            self.public_key.as_deref(),
-            self.public_key_file_path.as_deref(),
-        )?;
-        match (given, self.gen_key) {
-            (Some(_), Some(true)) => Err(Failure::usage(
-                "--gen-key and --public-key exclude each other",
-            )),
-            (Some(key), _) => Ok((key, None)),
-            (None, Some(false)) => Err(Failure::usage(
-                "--gen-key=false needs --public-key or --public-key-file-path",
-            )),
-            (None, _) => new_key().map(|(public, private)| (public, Some(private))),
-        }
-    }
-}
-
-/// A key pair for assertions: the public half in PEM, the private one in base64 of it.
-pub(crate) fn new_key() -> Result<(String, SecretString), Failure> {
-    let key = SigningKey::generate(SigningAlgorithm::Es256)
-        .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
-    let private = STANDARD.encode(key.to_pkcs8_pem().expose_secret());
-    Ok((key.public().to_pem(), private.into()))
 }
 
 pub(crate) async fn read(
@@ -230,7 +200,9 @@ pub(crate) async fn get(
     flags: &OutputFlags,
 ) -> Result<(), Failure> {
     let administrator = Session::open(connection)?.administrator().await?;
-    show(flags, &read(&administrator, &args.name).await?)
+    let method = read(&administrator, &args.name).await?;
+    let document = output::message(MESSAGE, &method)?;
+    output::print(flags.format(), &document, &output::describe(&document))
 }
 
 pub(crate) async fn list(
@@ -308,7 +280,8 @@ pub(crate) async fn update(
         })
         .await?;
     warn(&response.warnings);
-    show(flags, &response.auth_method.unwrap_or_default())
+    let method = response.auth_method.unwrap_or_default();
+    show(flags, &method, &response.warnings)
 }
 
 impl UpdateArgs {
@@ -419,12 +392,27 @@ pub(crate) async fn delete(
     output::print(flags.format(), &json!({ "deleted": method.name }), &text)
 }
 
-fn show(flags: &OutputFlags, method: &pb::AuthMethod) -> Result<(), Failure> {
-    let document = output::message(MESSAGE, method)?;
-    output::print(flags.format(), &document, &output::describe(&document))
+fn show(
+    flags: &OutputFlags,
+    method: &pb::AuthMethod,
+    warnings: &[pb::Warning],
+) -> Result<(), Failure> {
+    let text = output::describe(&output::message(MESSAGE, method)?);
+    output::print(flags.format(), &document(method, warnings)?, &text)
 }
 
-/// Warnings go to standard error, so that they never stand in a document.
+/// A method that was written. Programs that don't read standard error get the warnings with it.
+fn document(method: &pb::AuthMethod, warnings: &[pb::Warning]) -> Result<Value, Failure> {
+    let listed = warnings
+        .iter()
+        .map(|warning| output::message("postern.v1.Warning", warning))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut document = output::message(MESSAGE, method)?;
+    document["warnings"] = Value::from(listed);
+    Ok(document)
+}
+
+/// Says warnings on standard error, beside the data.
 pub(crate) fn warn(warnings: &[pb::Warning]) {
     for warning in warnings {
         output::note(&format!(

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use postern_control_plane::bootstrap::Bootstrap;
 use postern_core::clock::Clock;
+use postern_core::ip::{IpBlock, IpBlockError};
+use postern_rpc::forwarded::TrustedProxies;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -35,6 +37,14 @@ pub(crate) struct ControlPlaneServeArgs {
     bootstrap: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsFlags,
+    /// Addresses or CIDR blocks of proxies whose forwarded and x-forwarded-for headers count
+    #[arg(
+        long,
+        env = "POSTERN_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    trusted_proxies: Vec<String>,
     /// Where to listen
     #[arg(
         long,
@@ -93,6 +103,7 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
     if let (Some(certificate), Some(key)) = (&args.tls.tls_cert, &args.tls.tls_key) {
         server = server.with_tls(certificate, key);
     }
+    server.trusted_proxies = trusted_proxies(&args.trusted_proxies)?;
     let config = postern_control_plane::Config {
         server,
         database_url,
@@ -105,6 +116,14 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
         .map_err(cant_start)?;
     info!(address = %bound.addr(), "control plane listening");
     bound.serve(shutdown()?).await.map_err(cant_start)
+}
+
+fn trusted_proxies(texts: &[String]) -> Result<TrustedProxies, Failure> {
+    let blocks = texts.iter().map(|text| text.trim().parse());
+    let blocks: Result<Vec<IpBlock>, IpBlockError> = blocks.collect();
+    blocks
+        .map(TrustedProxies::new)
+        .map_err(|error| Failure::usage(format!("--trusted-proxies: {error}")))
 }
 
 pub(crate) async fn gateway(args: &GatewayServeArgs) -> Result<(), Failure> {

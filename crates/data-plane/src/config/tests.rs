@@ -23,6 +23,7 @@ fn written(dir: &Path) -> GatewayFile {
         seal_keys: "seal-keys".into(),
         api_servers: Some(vec!["https://127.0.0.1:8443".to_owned()]),
         own_cluster: None,
+        trusted_proxies: vec!["10.0.0.0/8".to_owned()],
     }
 }
 
@@ -107,6 +108,7 @@ async fn everything_that_is_wrong_is_named_at_once_without_a_secret() {
     file.control_plane_url = "http://control-plane:8100".to_owned();
     file.ca_cert = Some("absent.pem".into());
     file.api_servers = Some(vec!["https://a".to_owned(), "http://b".to_owned()]);
+    file.trusted_proxies = vec!["::1".to_owned(), "10.0.0.1/8".to_owned()];
     let json = serde_json::to_string(&file).unwrap();
     let error = load(dir.path(), &json).err().unwrap().to_string();
     assert!(!error.contains("SECRET"), "{error}");
@@ -118,6 +120,7 @@ async fn everything_that_is_wrong_is_named_at_once_without_a_secret() {
             "access_id",
             "ca_cert",
             "control_plane_url",
+            "trusted_proxies[1]",
             "seal_keys",
             "api_servers[1]",
         ]

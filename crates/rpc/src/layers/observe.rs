@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -17,13 +17,18 @@ use tracing::Instrument as _;
 
 use crate::caller::Caller;
 use crate::error;
+use crate::forwarded::TrustedProxies;
 use crate::request_id::{HEADER, RequestId};
 use crate::server::Peer;
 
-pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(
+    State(proxies): State<TrustedProxies>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = RequestId::generate();
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-    let caller = Caller::new(peer, request.headers(), id);
+    let caller = Caller::new(peer, &proxies, request.headers(), id);
     let record = Record {
         id,
         method: method(&request),

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::error::{self, Error};
+use crate::forwarded::TrustedProxies;
 use crate::health::{self, Mirror};
 use crate::http::{self, Readiness};
 use crate::layers::{self, Authorizer};
@@ -38,6 +39,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `None`: plain text, which only a loopback address may have.
     pub tls: Option<TlsFiles>,
+    /// Whose `forwarded` and `x-forwarded-for` headers count. Default: nobody's.
+    pub trusted_proxies: TrustedProxies,
     /// Whether reflection is served. Default: yes.
     pub reflection: bool,
     /// Calls at once; more are answered UNAVAILABLE. Default 1024.
@@ -156,6 +159,7 @@ impl Config {
         Self {
             listen,
             tls: None,
+            trusted_proxies: TrustedProxies::default(),
             reflection: true,
             max_calls: 1024,
             max_connections: 4096,
@@ -312,7 +316,10 @@ fn routes<A: Authorizer>(app: App<A>, config: &Config) -> Result<(Routes, Mirror
         .merge(http)
         .fallback(unknown)
         .layer(from_fn(layers::contain))
-        .layer(from_fn(layers::observe));
+        .layer(from_fn_with_state(
+            config.trusted_proxies.clone(),
+            layers::observe,
+        ));
     Ok((Routes::from(all), health.mirror))
 }
 

@@ -6,7 +6,8 @@ use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient as Cl
 
 use super::document::{Document, Kind};
 use super::{Done, Made, Outcome, difference, mask};
-use crate::commands::auth_method::{new_key, read, warn};
+use crate::commands::auth_method::keys::{self, KeyPair};
+use crate::commands::auth_method::{read, warn};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::session::Administrator;
@@ -35,12 +36,12 @@ async fn create(
     if let Some(Type::Kubernetes(kubernetes)) = &mut method.r#type
         && kubernetes.public_keys.is_empty()
     {
-        let (public_key, private) = new_key()?;
+        let KeyPair { public, private } = keys::generate(None)?;
         kubernetes.public_keys.push(pb::PublicKey {
-            public_key,
+            public_key: public.to_pem(),
             ..pb::PublicKey::default()
         });
-        private_key = Some(private);
+        private_key = private;
     }
     let request = pb::CreateAuthMethodRequest {
         auth_method_id: document.name.clone(),

@@ -14,6 +14,7 @@ use crate::caller::BearerToken;
 use crate::client::{Channel, Credentials as _, request};
 use crate::deadline::Deadline;
 use crate::error::{Failure, Reason};
+use crate::forwarded::TrustedProxies;
 use crate::request_id::RequestId;
 use crate::testing::{ADMINISTRATOR, Running, loopback};
 
@@ -53,6 +54,34 @@ async fn call(channel: &mut Channel, path: &str, body: &'static [u8]) -> Status 
     }
     let body = response.body_mut().collect().await.unwrap();
     Status::from_header_map(body.trailers().unwrap()).unwrap()
+}
+
+/// The address that a handler sees of a call from loopback with that header.
+async fn seen(trusted: &[&str], header: Option<&'static str>) -> String {
+    let mut config = loopback();
+    let blocks = trusted.iter().map(|block| block.parse().unwrap());
+    config.trusted_proxies = TrustedProxies::new(blocks.collect());
+    let server = Running::tls(config).await;
+    let mut request = request(pb::GetServerInfoRequest {}, soon());
+    if let Some(value) = header {
+        let value = value.parse().unwrap();
+        request.metadata_mut().insert("x-forwarded-for", value);
+    }
+    let mut client = ServerInfoServiceClient::new(server.channel());
+    let answer = client.get_server_info(request).await.unwrap().into_inner();
+    server.stop().await;
+    let address = answer.version.split(' ').next();
+    address.unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_forwarded_address_counts_from_a_configured_proxy_alone() {
+    let header = Some("198.51.100.1, ::ffff:192.0.2.7");
+    assert_eq!(seen(&[], header).await, "127.0.0.1");
+    assert_eq!(seen(&["10.0.0.0/8"], header).await, "127.0.0.1");
+    assert_eq!(seen(&["127.0.0.1"], header).await, "192.0.2.7");
+    assert_eq!(seen(&["127.0.0.0/8"], Some("nonsense")).await, "");
+    assert_eq!(seen(&["127.0.0.0/8"], None).await, "");
 }
 
 #[tokio::test]

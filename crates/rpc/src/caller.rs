@@ -195,7 +195,7 @@ mod tests {
                     headers.insert(name, value.clone());
                 }
             }
-            if let Some(user_agent) = Caller::new(None, &headers, RequestId::generate()).user_agent {
+            if let Some(user_agent) = Caller::new(None, &TrustedProxies::default(), &headers, RequestId::generate()).user_agent {
                 prop_assert!(user_agent.len() <= 64 && !user_agent.contains("eyJ"));
                 prop_assert!(user_agent.bytes().all(|b| (b' '..=b'~').contains(&b)));
             }

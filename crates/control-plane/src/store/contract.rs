@@ -10,7 +10,9 @@ mod feed;
 mod fixtures;
 mod gateways;
 mod k8s_auth_configs;
+mod method_keys;
 mod races;
+mod single_use;
 mod tokens;
 mod unreadable;
 

@@ -1,7 +1,9 @@
 //! The audit record of a refusal.
 
 use postern_core::audit::{Component, Event, EventKind};
+use postern_core::facts::{Facts, SubClaims};
 use postern_core::resource_id::ConfigName;
+use postern_core::sub_claim;
 
 use super::{Attempt, Denied, Login};
 
@@ -11,18 +13,33 @@ const UNKNOWN: &str = "unknown";
 
 impl Login {
     pub(super) fn record(&self, attempt: &Attempt, denied: &Denied) -> Event {
+        let config = self.config_name(attempt);
+        let facts = denied.facts.as_deref().cloned();
         Event {
             request_id: attempt.caller.request_id.to_string(),
             gateway: self.settings.gateway.to_string(),
-            k8s_auth_config: self.config_name(attempt),
+            sub_claims: facts
+                .as_ref()
+                .map(|facts| self.logged_claims(attempt, facts, &config))
+                .unwrap_or_default(),
+            k8s_auth_config: config,
             access_id: self.access_id(attempt),
             caller_ip: attempt.caller.ip,
             user_agent: attempt.caller.user_agent.clone().unwrap_or_default(),
-            facts: denied.facts.as_deref().cloned(),
+            facts,
             reason: denied.reason.to_string(),
             rule: denied.rule,
             ..Event::new(EventKind::LoginDenied, Component::Gateway, self.now())
         }
+    }
+
+    /// The sub-claims that the method wants in its logins' records.
+    fn logged_claims(&self, attempt: &Attempt, facts: &Facts, config: &str) -> SubClaims {
+        let Some(method) = self.snapshot.method(&attempt.access_id) else {
+            return SubClaims::new();
+        };
+        let claims = facts.sub_claims(config, self.settings.gateway.as_str());
+        sub_claim::selected(&claims, &method.settings.audit_logs_claims)
     }
 
     fn config_name(&self, attempt: &Attempt) -> String {

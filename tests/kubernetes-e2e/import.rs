@@ -12,7 +12,7 @@ fn an_import_makes_a_reviewer_of_least_privilege_and_a_config_that_pods_log_in_b
     let token = bed.pod(&namespace, "mypod1");
     let method = bed
         .world
-        .method_with("imported", &["--bound-namespaces", namespace.name()]);
+        .method_with("least-privilege", &["--bound-namespaces", namespace.name()]);
     let kubeconfig = std::env::var("POSTERN_TEST_KUBECONFIG").unwrap();
     let import = [
         "k8s-auth-config",
@@ -20,7 +20,7 @@ fn an_import_makes_a_reviewer_of_least_privilege_and_a_config_that_pods_log_in_b
         "--kubeconfig",
         &kubeconfig,
         "-n",
-        "imported",
+        "least-privilege",
         "--access-id",
         &method.access_id,
         "--signing-key",
@@ -38,7 +38,10 @@ fn an_import_makes_a_reviewer_of_least_privilege_and_a_config_that_pods_log_in_b
     );
 
     let said = bed.world.admin.ok(&import);
-    assert!(said.contains("K8s auth config imported created"), "{said}");
+    assert!(
+        said.contains("K8s auth config least-privilege created"),
+        "{said}"
+    );
     for kind in ["clusterroles", "clusterrolebindings"] {
         let path = role.replace("clusterroles", kind);
         assert_eq!(block_on(bed.server.get(&path)).code, 200, "{path}");
@@ -48,7 +51,7 @@ fn an_import_makes_a_reviewer_of_least_privilege_and_a_config_that_pods_log_in_b
     let config = bed
         .world
         .admin
-        .json(&["k8s-auth-config", "get", "-n", "imported"]);
+        .json(&["k8s-auth-config", "get", "-n", "least-privilege"]);
     assert_eq!(config["k8s_issuers"], json!([bed.server.issuer]));
     assert_eq!(config["k8s_host"], bed.host.as_str());
 

@@ -34,6 +34,7 @@ use postern_proto::pb::sealed_k8s_auth_config_service_server::SealedK8sAuthConfi
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::permissions::Server;
 use postern_rpc::http::{Component, Readiness};
+use postern_rpc::metrics::Metrics;
 use postern_rpc::server::{self, App, ServeError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -127,6 +128,7 @@ impl Bound {
             http: Router::new(),
             authorizer: authorizer::Sessions::new(context.store.clone(), context.clock.clone()),
             readiness,
+            metrics: Metrics::new(),
         };
         let result = server.serve(app, shutdown).await;
         stop.cancel();

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::cluster::SERVICE_ACCOUNT_DIR;
+use crate::limits::Limits;
 
 /// Often enough to be warned of what expires, and no load.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
@@ -58,6 +59,13 @@ pub struct GatewayFile {
     /// count. Empty: nobody's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,
+    /// `host:port` of a second port for metrics and administrators, which the first one then
+    /// doesn't serve. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_listen: Option<String>,
+    /// How much one cluster, one client and one token may use.
+    #[serde(skip_serializing_if = "is_default")]
+    pub limits: Limits,
     /// The cluster that the gateway runs in, where it differs from what Kubernetes says in a pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub own_cluster: Option<OwnClusterFile>,
@@ -100,6 +108,8 @@ pub struct Config {
     pub api_servers: AllowedApiServers,
     /// The cluster that it runs in.
     pub own_cluster: OwnClusterConfig,
+    /// How much one cluster, one client and one token may use.
+    pub limits: Limits,
     /// The port, its certificate and its limits.
     pub server: server::Config,
     /// How often each config's cluster is tried, for its conditions; `None`: when asked only.
@@ -145,6 +155,10 @@ pub enum ConfigError {
         /// Never holds a secret.
         invalid: Invalid,
     },
+}
+
+fn is_default(limits: &Limits) -> bool {
+    *limits == Limits::default()
 }
 
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
@@ -199,6 +213,7 @@ impl Config {
         let keyring = keyring(&mut faults, file, base);
         let api_servers = api_servers(&mut faults, file);
         let own_cluster = own_cluster(&mut faults, file, base);
+        faults.absorb(file.limits.check());
         let (Some(gateway), Some(credential), Some(deployment), Some(control_plane), Some(keyring)) =
             (gateway, credential, deployment, control_plane, keyring)
         else {
@@ -213,6 +228,7 @@ impl Config {
             keyring,
             api_servers,
             own_cluster,
+            limits: file.limits.clone(),
             server,
             check_interval: Some(CHECK_INTERVAL),
             clock,
@@ -268,10 +284,14 @@ fn server_config(
     for (i, text) in file.trusted_proxies.iter().enumerate() {
         proxies.extend(faults.check(format!("trusted_proxies[{i}]"), text.parse()));
     }
-    let mut config =
-        server::Config::new(listen).with_tls(base.join(&file.tls_cert), base.join(&file.tls_key));
-    config.trusted_proxies = TrustedProxies::new(proxies);
-    config
+    let (certificate, key) = (base.join(&file.tls_cert), base.join(&file.tls_key));
+    let mut server = server::Config::new(listen).with_tls(certificate, key);
+    let admin_listen = file.admin_listen.as_ref();
+    server.admin_listen =
+        admin_listen.and_then(|address| faults.check("admin_listen", address.parse()));
+    file.limits.apply(&mut server);
+    server.trusted_proxies = TrustedProxies::new(proxies);
+    server
 }
 
 fn keyring(faults: &mut Violations, file: &GatewayFile, base: &Path) -> Option<Keyring> {

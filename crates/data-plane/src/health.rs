@@ -98,9 +98,12 @@ impl Health {
 
     /// A login found its API server out of order: that needn't wait for the next round.
     pub(crate) fn saw(&self, cluster: &Cluster, fault: &ReviewFault) {
-        // A caller's own deadline says nothing about the cluster.
-        if !matches!(fault, ReviewFault::Timeout) {
-            self.record(cluster.config(), probed::of_review(Some(fault)));
+        match fault {
+            // A caller's own deadline, and the gateway's own limits, say nothing about the cluster.
+            ReviewFault::Timeout | ReviewFault::QueueFull | ReviewFault::Lost => {}
+            fault => {
+                self.record(cluster.config(), probed::of_review(Some(fault)));
+            }
         }
     }
 

@@ -18,7 +18,9 @@ mod diagnostics;
 mod fixtures;
 mod health;
 mod k8s_auth_configs;
+pub mod limits;
 mod login;
+mod metrics;
 mod presented_token;
 mod reports;
 #[cfg(test)]
@@ -48,13 +50,15 @@ use uuid::Uuid;
 
 use crate::auth::AuthHandler;
 use crate::authorizer::Authorizer;
-use crate::cluster::OwnCluster;
+use crate::cluster::{OwnCluster, Shared};
 use crate::config::{Config, OwnClusterConfig};
 use crate::control_plane::ControlPlane;
 use crate::diagnostics::Diagnostics;
 use crate::health::Health;
 use crate::k8s_auth_configs::K8sAuthConfigs;
+use crate::limits::Limits;
 use crate::login::Login;
+use crate::metrics::{Gauges, Metrics};
 use crate::reports::Reports;
 use crate::sealing::Sealer;
 use crate::server_info::ServerInfo;
@@ -64,6 +68,7 @@ use crate::snapshot::{Opener, Snapshot, Source};
 pub struct Bound {
     server: server::Bound,
     readiness: Readiness,
+    metrics: postern_rpc::metrics::Metrics,
     gateway: Gateway,
 }
 
@@ -81,6 +86,8 @@ struct Gateway {
     health: Arc<Health>,
     check_interval: Option<Duration>,
     reports: Arc<Reports>,
+    limits: Limits,
+    metrics: Metrics,
 }
 
 /// Takes the port and reads the certificate. The control plane needn't be there.
@@ -90,7 +97,13 @@ struct Gateway {
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let server = server::bind(config.server).await?;
     let clock = config.clock;
+    let mut registry = postern_rpc::metrics::Metrics::new();
+    let metrics = Metrics::register(&mut registry);
     let snapshot = Arc::new(Snapshot::new());
+    registry.registry().register_collector(Box::new(Gauges {
+        snapshot: Arc::clone(&snapshot),
+        clock: clock.clone(),
+    }));
     let instance = config.instance.to_string();
     let api_servers = Arc::new(config.api_servers);
     let OwnClusterConfig {
@@ -115,7 +128,13 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         )),
         check_interval: config.check_interval,
         snapshot,
-        reports: Arc::new(Reports::new(config.gateway.to_string(), clock.clone())),
+        reports: Arc::new(Reports::new(
+            config.gateway.to_string(),
+            clock.clone(),
+            metrics.audit(),
+        )),
+        limits: config.limits,
+        metrics,
         name: config.gateway,
         instance,
         deployment: config.deployment,
@@ -124,6 +143,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
     Ok(Bound {
         server,
         readiness: Readiness::new(),
+        metrics: registry,
         gateway,
     })
 }
@@ -134,6 +154,11 @@ impl Bound {
     /// With the port that was taken.
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
+    }
+
+    /// The administrators' port, if it has one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.server.admin_addr()
     }
 
     /// What `/readyz` says; ready once the control plane's whole snapshot is here.
@@ -149,6 +174,7 @@ impl Bound {
         let Self {
             server,
             readiness,
+            metrics,
             gateway,
         } = self;
         // The background works for open calls until the last of them is done.
@@ -160,6 +186,7 @@ impl Bound {
             http: Router::new(),
             authorizer: Authorizer::new(Arc::clone(&gateway.control_plane)),
             readiness,
+            metrics,
         };
         let served = server.serve(app, shutdown).await;
         // Reports go out with the token that the session still holds.
@@ -189,8 +216,13 @@ impl Gateway {
             opener: Opener {
                 sealer: Arc::clone(&self.sealer),
                 api_servers: Arc::clone(&self.api_servers),
-                own: Arc::clone(&self.own),
                 instance: self.instance.clone(),
+                shared: Arc::new(Shared {
+                    limits: self.limits.clone(),
+                    clock: self.clock.clone(),
+                    metrics: self.metrics.clone(),
+                    own: Arc::clone(&self.own),
+                }),
             },
             instance: self.instance.clone(),
             clock: self.clock.clone(),
@@ -237,6 +269,7 @@ impl Gateway {
             Arc::clone(&self.control_plane),
             Arc::clone(&self.reports),
             Arc::clone(&self.health),
+            self.metrics.clone(),
         ));
         let configs = K8sAuthConfigs::new(
             Arc::clone(&self.sealer),

@@ -16,19 +16,24 @@ use postern_proto::pb;
 use postern_rpc::caller::Caller;
 use postern_rpc::deadline::Deadline;
 use postern_rpc::error::Reason;
+use postern_rpc::metrics::Scope;
+use postern_rpc::peer::{Peer, RefusalBudget};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use self::measure::{Step, Stopwatch};
 pub(crate) use self::stop::Stage;
 use self::stop::{Denied, Fault, Stop};
-use crate::cluster::Cluster;
+use crate::cluster::{Ask, Cluster, Standing};
 use crate::control_plane::ControlPlane;
 use crate::health::Health;
+use crate::metrics::Metrics;
 use crate::presented_token::{PresentedToken, Rejection};
 use crate::reports::Reports;
 use crate::snapshot::{ConfigEntry, Snapshot};
 
 pub(crate) mod explain;
+mod measure;
 mod record;
 pub(crate) mod stop;
 
@@ -39,6 +44,8 @@ pub(crate) struct Login {
     control_plane: Arc<ControlPlane>,
     reports: Arc<Reports>,
     health: Arc<Health>,
+    refusals: RefusalBudget,
+    metrics: Metrics,
 }
 
 /// Who the gateway is.
@@ -83,6 +90,7 @@ impl Login {
         control_plane: Arc<ControlPlane>,
         reports: Arc<Reports>,
         health: Arc<Health>,
+        metrics: Metrics,
     ) -> Self {
         Self {
             settings,
@@ -90,12 +98,16 @@ impl Login {
             control_plane,
             reports,
             health,
+            refusals: RefusalBudget::default(),
+            metrics,
         }
     }
 
     /// Runs an attempt, and reports its refusal unless the control plane has recorded it already.
     pub(crate) async fn login(&self, attempt: &Attempt) -> Result<Granted, Stop> {
-        let result = self.steps(attempt).await;
+        let mut stopwatch = Stopwatch::start();
+        let result = self.steps(attempt, &mut stopwatch).await;
+        self.measure(attempt, &result, stopwatch);
         if let Err(Stop::Denied(denied)) = &result {
             self.reports
                 .denied(denied.stage(), self.record(attempt, denied));
@@ -103,11 +115,11 @@ impl Login {
         result
     }
 
-    async fn steps(&self, attempt: &Attempt) -> Result<Granted, Stop> {
-        let token = PresentedToken::parse(attempt.token.clone())?;
+    async fn steps(&self, attempt: &Attempt, stopwatch: &mut Stopwatch) -> Result<Granted, Stop> {
+        let token = Arc::new(PresentedToken::parse(attempt.token.clone())?);
         let mut route = self.route(attempt).await?;
         loop {
-            match self.through(&route, &token, attempt).await {
+            match self.through(&route, &token, attempt, stopwatch).await {
                 // The control plane decides on what it knows now; a config that has changed
                 // since (another signing key, say) deserves another look.
                 Err(Stop::RefusedByControlPlane) => {
@@ -125,8 +137,9 @@ impl Login {
     async fn through(
         &self,
         route: &Route,
-        token: &PresentedToken,
+        token: &Arc<PresentedToken>,
         attempt: &Attempt,
+        stopwatch: &mut Stopwatch,
     ) -> Result<Granted, Stop> {
         let config = route.cluster.config();
         if config.disabled {
@@ -134,13 +147,16 @@ impl Login {
         }
         let admission = policy::admit(&route.method, attempt.caller.ip, self.now())?;
         token.check_early(&config.issuers, admission.kubernetes(), self.now())?;
+        stopwatch.enter(Step::Verify);
         let facts = self.verify(route, token, admission, attempt).await?;
+        stopwatch.enter(Step::Policy);
         let grant = policy::decide(admission, facts.clone(), self.now())
             .map_err(|denial| Denied::verified(denial, facts))?;
         let access_token = AccessToken::generate().map_err(Fault::internal)?;
         let terms = self.terms(&route.cluster, &access_token);
         let assertion =
             assertion::sign(grant, &terms, &config.signing_key).map_err(Fault::internal)?;
+        stopwatch.enter(Step::Exchange);
         let answer = self.exchange(assertion, attempt, config.token_exp).await?;
         Ok(Granted {
             access_token,
@@ -189,20 +205,39 @@ impl Login {
     async fn verify(
         &self,
         route: &Route,
-        token: &PresentedToken,
+        token: &Arc<PresentedToken>,
         admission: Admission<'_>,
         attempt: &Attempt,
     ) -> Result<Facts, Stop> {
-        let audiences = &admission.kubernetes().audiences;
-        let verdict = route
-            .cluster
-            .verify(token, audiences, attempt.caller.ip, attempt.deadline)
-            .await;
+        let method = admission.kubernetes();
+        let peer = Peer::from(attempt.caller.ip);
+        let ask = Ask {
+            audiences: &method.audiences,
+            label_keys: method.namespace_label_keys(),
+            standing: self.standing(peer),
+            client_ip: attempt.caller.ip,
+            deadline: attempt.deadline,
+        };
+        let verdict = route.cluster.verify(token, ask).await;
         let verdict = verdict.map_err(|fault| {
             self.health.saw(&route.cluster, &fault);
             Fault::Review(attempt.config.clone(), fault)
         })?;
+        if verdict.is_err() {
+            self.refusals.refused(peer, self.now());
+        }
         Ok(verdict?)
+    }
+
+    /// A peer that has been refused too often isn't refused for that: its unknown tokens get the
+    /// smallest share of the cluster's time.
+    fn standing(&self, peer: Peer) -> Standing {
+        if self.refusals.is_spent(peer, self.now()) {
+            self.metrics.limited.count(Scope::PeerRefusals);
+            Standing::Suspect
+        } else {
+            Standing::Unknown
+        }
     }
 
     fn terms(&self, cluster: &Cluster, access_token: &AccessToken) -> Terms {

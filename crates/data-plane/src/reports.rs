@@ -19,6 +19,7 @@ use self::queue::Queue;
 use crate::backoff::Backoff;
 use crate::control_plane::ControlPlane;
 use crate::login::Stage;
+use crate::metrics::AuditCounts;
 
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often minutes that are over are looked for.
@@ -31,15 +32,17 @@ pub(crate) struct Reports {
     queue: Mutex<Queue>,
     wake: Notify,
     clock: Clock,
+    counts: AuditCounts,
 }
 
 impl Reports {
     /// `gateway` names itself in the records that it makes up: counts.
-    pub(crate) fn new(gateway: String, clock: Clock) -> Self {
+    pub(crate) fn new(gateway: String, clock: Clock, counts: AuditCounts) -> Self {
         Self {
-            queue: Mutex::new(Queue::new(gateway)),
+            queue: Mutex::new(Queue::new(gateway, counts.clone())),
             wake: Notify::new(),
             clock,
+            counts,
         }
     }
 
@@ -71,7 +74,7 @@ impl Reports {
                 tracing::error!(%error, lost, "stopped with refusals that the control plane hasn't got");
                 return;
             }
-            self.queue().taken(batch.len());
+            self.taken(batch.len());
         }
     }
 
@@ -88,7 +91,7 @@ impl Reports {
             match control_plane.report_events(request(&batch), deadline).await {
                 Ok(()) => {
                     backoff.reset();
-                    self.queue().taken(batch.len());
+                    self.taken(batch.len());
                 }
                 Err(error) if error.code == Code::InvalidArgument => {
                     tracing::error!(%error, "the control plane doesn't take these refusals; counting them instead");
@@ -100,6 +103,11 @@ impl Reports {
                 }
             }
         }
+    }
+
+    fn taken(&self, count: usize) {
+        self.queue().taken(count);
+        self.counts.sent(count);
     }
 
     fn batch(&self) -> Option<Vec<Event>> {

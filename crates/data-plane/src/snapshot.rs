@@ -8,9 +8,10 @@ mod follow;
 #[cfg(test)]
 mod testing;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::auth_method::AuthMethod;
 use postern_core::clock::Clock;
@@ -44,6 +45,8 @@ pub(crate) struct Snapshot {
     /// Says that `state` was replaced.
     changes: watch::Sender<()>,
     catch_up: CatchUp,
+    /// When the control plane last said something.
+    heard: Mutex<Option<Timestamp>>,
 }
 
 /// What a snapshot is fed by and with.
@@ -66,6 +69,7 @@ impl Snapshot {
             state: ArcSwap::default(),
             changes: watch::Sender::new(()),
             catch_up: CatchUp::new(),
+            heard: Mutex::default(),
         }
     }
 
@@ -160,6 +164,33 @@ impl Snapshot {
             entry.is_none_or(|entry| !Arc::ptr_eq(entry, &before))
         })
         .await;
+    }
+
+    /// The control plane's revision that is in use.
+    pub(crate) fn revision(&self) -> Option<i64> {
+        self.state.load().revision
+    }
+
+    /// When the control plane last said something.
+    pub(crate) fn heard(&self) -> Option<Timestamp> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that can be asked.
+    pub(crate) fn clusters(&self) -> Vec<Arc<Cluster>> {
+        let state = self.state.load();
+        let live = state
+            .configs
+            .values()
+            .filter_map(|entry| match &entry.live {
+                ConfigEntry::Live(cluster) => Some(Arc::clone(cluster)),
+                ConfigEntry::Unusable => None,
+            });
+        live.collect()
+    }
+
+    fn hear(&self, now: Timestamp) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
     fn publish(&self, state: State) {

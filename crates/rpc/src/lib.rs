@@ -14,6 +14,8 @@ pub mod forwarded;
 mod health;
 pub mod http;
 pub mod layers;
+pub mod metrics;
+pub mod peer;
 mod reflection;
 pub mod request;
 pub mod request_id;

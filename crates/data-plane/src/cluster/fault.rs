@@ -46,6 +46,10 @@ pub(crate) enum ReviewFault {
     OwnCluster(#[source] OwnFault),
     #[error("the TokenReview couldn't be written")]
     Request(#[source] Box<dyn StdError + Send + Sync>),
+    #[error("as many logins as may wait for the cluster already")]
+    QueueFull,
+    #[error("the verification ended without a result")]
+    Lost,
 }
 
 impl ReviewFault {
@@ -63,7 +67,30 @@ impl ReviewFault {
             | Self::UnexpectedStatus(_)
             | Self::NotATokenReview
             | Self::TooLarge
-            | Self::Request(_) => Outage::ClusterError,
+            | Self::Request(_)
+            | Self::Lost => Outage::ClusterError,
+            Self::QueueFull => Outage::Overloaded,
+        }
+    }
+
+    /// For the metrics: a closed set.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Dns(_) => "dns",
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::Broken(_) => "broken",
+            Self::Timeout => "timeout",
+            Self::ReviewerUnauthorized => "401",
+            Self::ReviewerForbidden => "403",
+            Self::TooManyRequests => "429",
+            Self::ServerError(_) => "5xx",
+            Self::Redirect(_) => "3xx",
+            Self::UnexpectedStatus(_) => "unexpected",
+            Self::NotATokenReview => "malformed",
+            Self::TooLarge => "too_large",
+            Self::OwnCluster(_) => "own_cluster",
+            Self::Request(_) | Self::QueueFull | Self::Lost => "none",
         }
     }
 

@@ -1,18 +1,27 @@
 //! One K8s auth config made live: a cluster whose API server can be asked about tokens.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_core::auth_method::Audiences;
+use postern_core::clock::Clock;
 use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::K8sAuthConfig;
 use postern_core::reason::DenyReason;
 use postern_rpc::deadline::Deadline;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use self::connection::Connection;
+use self::queue::Queue;
 use self::review::Verdict;
+use self::verdicts::{Flight, Outcome, Question, Verdicts};
+use crate::limits::Limits;
+use crate::metrics::{ClusterMetrics, Metrics};
 use crate::presented_token::PresentedToken;
 
 mod client;
@@ -20,23 +29,73 @@ mod connection;
 mod fault;
 mod own;
 pub(crate) mod probe;
+mod queue;
 mod review;
 mod reviewer;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 pub(crate) use self::client::ClusterError;
 pub(crate) use self::fault::ReviewFault;
 pub(crate) use self::own::{OwnCluster, Pin, SERVICE_ACCOUNT_DIR};
+pub(crate) use self::queue::Standing;
 
 /// The most of a token's own audiences that are sent, when a method takes any.
 const MAX_AUDIENCES: usize = 8;
+/// For all that one verification asks for, however long those who wait for it still have.
+const VERIFICATION: Duration = Duration::from_secs(20);
 
 /// A config in use. It never changes: a changed config is another `Cluster`, so that connections
 /// made with an old CA, host or credential end with the old one.
 pub(crate) struct Cluster {
     config: K8sAuthConfig,
     connection: Connection,
+    clock: Clock,
+    metrics: ClusterMetrics,
+    verdicts: Arc<Verdicts>,
+    queue: Queue,
+}
+
+/// What all clusters of a gateway share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    /// The cluster that the gateway runs in.
+    pub(crate) own: Arc<OwnCluster>,
+}
+
+/// What a login wants to know of a token.
+pub(crate) struct Ask<'a> {
+    pub(crate) audiences: &'a Audiences,
+    /// The namespace's labels that are to be read.
+    pub(crate) label_keys: BTreeSet<&'a str>,
+    /// What speaks for a token that this cluster hasn't confirmed lately.
+    pub(crate) standing: Standing,
+    /// Added to the facts.
+    pub(crate) client_ip: Option<IpAddr>,
+    pub(crate) deadline: Deadline,
+}
+
+impl Shared {
+    /// With the system's clock, and metrics that nobody reads.
+    pub(crate) fn uncounted(own: Arc<OwnCluster>) -> Self {
+        Self {
+            limits: Limits::default(),
+            clock: Clock::system(),
+            metrics: Metrics::default(),
+            own,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Default for Shared {
+    fn default() -> Self {
+        Self::uncounted(OwnCluster::none())
+    }
 }
 
 impl Cluster {
@@ -44,9 +103,25 @@ impl Cluster {
     ///
     /// # Errors
     /// The config can't be used at all.
-    pub(crate) fn new(config: K8sAuthConfig, own: &Arc<OwnCluster>) -> Result<Self, ClusterError> {
-        let connection = Connection::new(&config, own)?;
-        Ok(Self { config, connection })
+    pub(crate) fn new(config: K8sAuthConfig, shared: &Shared) -> Result<Self, ClusterError> {
+        let connection = Connection::new(&config, &shared.own)?;
+        let Shared {
+            limits,
+            clock,
+            metrics,
+            own: _,
+        } = shared;
+        let verdicts = Verdicts::new(limits, clock.clone(), metrics.verdict_cache.clone());
+        let metrics = metrics.cluster(&config.name.id);
+        metrics.credential_expires(config.access.credential_expire_time());
+        Ok(Self {
+            connection,
+            clock: clock.clone(),
+            verdicts: Arc::new(verdicts),
+            queue: Queue::new(limits, metrics.clone()),
+            metrics,
+            config,
+        })
     }
 
     /// Whether the gateway's own cluster is the one that the config is pinned to, and since when;
@@ -60,24 +135,93 @@ impl Cluster {
         &self.config
     }
 
-    /// Asks the API server about a token and gathers what it confirmed. The inner error is the
-    /// API server's, or the comparison's, no.
+    /// Counts what it does, and is asked when the metrics are read.
+    pub(crate) fn metrics(&self) -> &ClusterMetrics {
+        &self.metrics
+    }
+
+    /// How many confirmations and refusals are in memory.
+    pub(crate) fn cached_verdicts(&self) -> (usize, usize) {
+        self.verdicts.entries()
+    }
+
+    /// What the cluster says of a token: known from a moment ago, or found out by whoever asked
+    /// first, for all who ask the same. The inner error is a no.
     ///
     /// # Errors
-    /// There was no verdict.
+    /// There was no verdict before the deadline.
     pub(crate) async fn verify(
+        self: &Arc<Self>,
+        token: &Arc<PresentedToken>,
+        ask: Ask<'_>,
+    ) -> Result<Result<Facts, DenyReason>, Arc<ReviewFault>> {
+        let verdict = self.verdict(token, &ask).await?;
+        Ok(verdict.map(|facts| Facts {
+            client_ip: ask.client_ip,
+            ..facts.as_ref().clone()
+        }))
+    }
+
+    async fn verdict(self: &Arc<Self>, token: &Arc<PresentedToken>, ask: &Ask<'_>) -> Outcome {
+        let asked = asked(token, ask.audiences);
+        let question = Question::new(token.text(), asked, ask.label_keys.iter().copied());
+        if let Some(verdict) = self.verdicts.cached(&question) {
+            return Ok(verdict);
+        }
+        let standing = if self.verdicts.knows(&question) {
+            Standing::Known
+        } else {
+            ask.standing
+        };
+        let _place = self.queue.place(standing)?;
+        let waiting = self.verdicts.wait(question, |flight| {
+            let label_keys = ask.label_keys.iter().map(|key| (*key).to_owned());
+            let once = Arc::clone(self).fly(
+                flight,
+                standing,
+                Arc::clone(token),
+                asked.to_vec(),
+                label_keys.collect(),
+            );
+            tokio::spawn(once.in_current_span());
+        });
+        waiting.outcome(ask.deadline).await
+    }
+
+    async fn fly(
+        self: Arc<Self>,
+        flight: Flight,
+        standing: Standing,
+        token: Arc<PresentedToken>,
+        asked: Vec<String>,
+        label_keys: BTreeSet<String>,
+    ) {
+        let verified = flight.unless_abandoned(async {
+            let _turn = self.queue.turn(standing).await;
+            let asked_at = self.clock.now();
+            let deadline = Deadline::after(VERIFICATION);
+            let outcome = self
+                .verify_once(&token, &asked, &label_keys, deadline)
+                .await;
+            (outcome, asked_at)
+        });
+        if let Some((outcome, asked_at)) = verified.await {
+            let outcome = outcome.map(|verdict| verdict.map(Arc::new));
+            flight.land(outcome.map_err(Arc::new), asked_at);
+        }
+    }
+
+    /// Asks the API server about a token and gathers what it confirmed, without the client's
+    /// address. What it depends on beside the config stands in its arguments, since the verdict
+    /// serves all who ask with the same.
+    async fn verify_once(
         &self,
         token: &PresentedToken,
-        audiences: &Audiences,
-        client_ip: Option<IpAddr>,
+        asked: &[String],
+        _label_keys: &BTreeSet<String>,
         deadline: Deadline,
     ) -> Result<Result<Facts, DenyReason>, ReviewFault> {
-        let asked = asked(token, audiences);
-        let reviewed = match self
-            .connection
-            .review(token.text(), asked, deadline)
-            .await?
-        {
+        let reviewed = match self.review(token, asked, deadline).await? {
             Verdict::Yes(reviewed) => reviewed,
             Verdict::No(reason) => return Ok(Err(reason)),
         };
@@ -91,7 +235,7 @@ impl Cluster {
             pod_uid,
             node_name: reviewed.node_name,
             credential_id: reviewed.credential_id,
-            client_ip,
+            client_ip: None,
             aud: reviewed.audiences,
             for_api_server: asked.is_empty(),
             legacy: claims.expire_time.is_none(),
@@ -105,6 +249,27 @@ impl Cluster {
         } else {
             Err(DenyReason::TokenClaimsDiffer)
         })
+    }
+
+    /// One TokenReview, counted.
+    async fn review(
+        &self,
+        token: &PresentedToken,
+        asked: &[String],
+        deadline: Deadline,
+    ) -> Result<Verdict, ReviewFault> {
+        let begun = Instant::now();
+        let result = self.connection.review(token.text(), asked, deadline).await;
+        let code = result.as_ref().map_or_else(ReviewFault::code, |_| "201");
+        self.metrics.reviewed(code, begun.elapsed());
+        match &result {
+            Ok(_) => self.metrics.reviewer(true),
+            Err(ReviewFault::ReviewerUnauthorized | ReviewFault::ReviewerForbidden) => {
+                self.metrics.reviewer(false);
+            }
+            Err(_) => {}
+        }
+        result
     }
 }
 

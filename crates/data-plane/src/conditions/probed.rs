@@ -104,7 +104,7 @@ fn reachable(fault: Option<&ReviewFault>) -> Finding {
                 "see the condition CLUSTER_PINNED",
             );
         }
-        ReviewFault::Request(_) => {
+        ReviewFault::Request(_) | ReviewFault::QueueFull | ReviewFault::Lost => {
             return unknown(
                 "INTERNAL",
                 &fault.to_string(),
@@ -159,7 +159,9 @@ fn ca_trusted(fault: Option<&ReviewFault>) -> Finding {
             | ReviewFault::Timeout
             | ReviewFault::Broken(_)
             | ReviewFault::OwnCluster(_)
-            | ReviewFault::Request(_),
+            | ReviewFault::Request(_)
+            | ReviewFault::QueueFull
+            | ReviewFault::Lost,
         ) => return no_answer(),
         _ => return holds("TRUSTED", "the API server's certificate is trusted"),
     };

@@ -24,6 +24,8 @@ fn written(dir: &Path) -> GatewayFile {
         api_servers: Some(vec!["https://127.0.0.1:8443".to_owned()]),
         own_cluster: None,
         trusted_proxies: vec!["10.0.0.0/8".to_owned()],
+        admin_listen: None,
+        limits: Limits::default(),
     }
 }
 

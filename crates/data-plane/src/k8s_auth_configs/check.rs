@@ -1,5 +1,6 @@
 //! Check: what holds of a config, saved or not, and what to do about the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::invalid::{Invalid, Violations};
@@ -14,7 +15,7 @@ use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::{Context, K8sAuthConfigs, OWN, names};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Shared};
 use crate::conditions::{self, Fault};
 use crate::health::CHECK_WITHIN;
 use crate::login::stop::Fault as LoginFault;
@@ -86,7 +87,11 @@ impl K8sAuthConfigs {
         let denied = denied.filter(|server| !self.api_servers.allows(server));
         let made = match denied {
             Some(server) => Err(Fault::NotAllowed(server)),
-            None => Cluster::new(config, &self.own).map_err(Fault::Cluster),
+            None => {
+                // What a draft does counts nowhere.
+                let shared = Shared::uncounted(Arc::clone(&self.own));
+                Cluster::new(config, &shared).map_err(Fault::Cluster)
+            }
         };
         let probed = match &made {
             Ok(cluster) => self.health.check_draft(cluster, deadline).await,

@@ -1,6 +1,7 @@
 //! A login's own steps, written down instead of walked to the end: nothing is signed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use postern_core::access_id::AccessId;
 use postern_core::auth_method::AuthMethod;
@@ -61,7 +62,7 @@ impl Login {
     async fn walk(&self, question: Question, explained: &mut Explained) -> Result<(), Stop> {
         let token = PresentedToken::parse(question.token.clone());
         explained.step("shape", "token", "a JWT that clusters issue", &token);
-        let token = token?;
+        let token = Arc::new(token?);
         let access_id = self.access_id_of(&question).await;
         explained.step(
             "route",

@@ -1,6 +1,8 @@
 //! How a login ends when it doesn't succeed: a refusal and a fault are two things, and meet here.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
 
 use postern_core::facts::Facts;
 use postern_core::reason::DenyReason;
@@ -8,6 +10,9 @@ use postern_core::resource_id::ResourceId;
 use postern_rpc::error::{Error, Failure, Outage};
 
 use crate::cluster::ReviewFault;
+
+/// When to try again a login that found no place in its cluster's queue.
+const QUEUE_FULL: Duration = Duration::from_secs(1);
 
 /// Why there is no token.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ pub(crate) enum Fault {
     ConfigUnusable(ResourceId),
     /// The API server gave no verdict.
     #[error("K8s auth config `{0}`")]
-    Review(ResourceId, #[source] ReviewFault),
+    Review(ResourceId, #[source] Arc<ReviewFault>),
     /// The control plane gave no token.
     #[error("the assertion couldn't be exchanged")]
     Exchange(#[source] Box<Failure>),
@@ -129,6 +134,11 @@ impl From<Fault> for Error {
                 Outage::ConfigUnusable,
                 "the K8s auth config can't be used; its conditions say why".to_owned(),
             ),
+            Fault::Review(_, ref review) if matches!(**review, ReviewFault::QueueFull) => {
+                return Self::ResourceExhausted {
+                    retry_after: QUEUE_FULL,
+                };
+            }
             Fault::Review(_, ref review) => (review.outage(), review.to_string()),
         };
         Self::unavailable(outage, message, fault)

@@ -12,9 +12,10 @@ use postern_rpc::request_id::RequestId;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::OwnCluster;
+use crate::cluster::Shared;
 use crate::config::Credential;
 use crate::fixtures::{self, jwt, strings};
+use crate::metrics::AuditCounts;
 use crate::sample;
 use crate::snapshot::Opener;
 
@@ -46,8 +47,13 @@ fn login_with(snapshot: Snapshot, clock: Clock) -> Login {
             client::connect(&target).unwrap(),
             credential,
         )),
-        Arc::new(Reports::new("default".to_owned(), clock.clone())),
+        Arc::new(Reports::new(
+            "default".to_owned(),
+            clock.clone(),
+            AuditCounts::default(),
+        )),
         Arc::new(Health::new(snapshot, clock, "replica".to_owned())),
+        Metrics::default(),
     )
 }
 
@@ -103,7 +109,7 @@ impl Tutorial {
     async fn through_at(self, token: &str, clock: Clock) -> (Stop, KubeSim) {
         let login = login(clock);
         let route = Route {
-            cluster: Arc::new(Cluster::new(self.config, &OwnCluster::none()).unwrap()),
+            cluster: Arc::new(Cluster::new(self.config, &Shared::default()).unwrap()),
             method: Arc::new(self.method),
         };
         let token = fixtures::parse(token).unwrap_or_else(|_| panic!("a readable token"));
@@ -111,7 +117,10 @@ impl Tutorial {
             deadline: Deadline::after(Duration::from_secs(2)),
             ..attempt("")
         };
-        let stop = login.through(&route, &token, &attempt).await.err();
+        let stop = login
+            .through(&route, &Arc::new(token), &attempt, &mut Stopwatch::start())
+            .await
+            .err();
         (
             stop.unwrap_or_else(|| panic!("no control plane, no token")),
             self.sim,
@@ -340,9 +349,9 @@ fn knowing(config: &K8sAuthConfig, method: &AuthMethod, api_servers: AllowedApiS
         Change::Config(sealer.seal(config).unwrap()),
     ];
     let opener = Opener {
+        shared: Arc::default(),
         sealer: Arc::new(sealer),
         api_servers: Arc::new(api_servers),
-        own: OwnCluster::none(),
         instance: "replica".to_owned(),
     };
     login_with(Snapshot::of(opener, changes), Clock::system())

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use postern_core::audit::{Component, Event, EventKind};
 
 use super::flood::{Flood, Limited};
+use crate::metrics::AuditCounts;
 
 /// Records that wait at once.
 pub(super) const MAX_QUEUED: usize = 10_000;
@@ -20,15 +21,17 @@ pub(super) struct Queue {
     flood: Flood,
     /// How many have no record, and the first of them.
     overflow: Option<(u32, Event)>,
+    counts: AuditCounts,
 }
 
 impl Queue {
-    pub(super) fn new(gateway: String) -> Self {
+    pub(super) fn new(gateway: String, counts: AuditCounts) -> Self {
         Self {
             gateway,
             waiting: VecDeque::new(),
             flood: Flood::default(),
             overflow: None,
+            counts,
         }
     }
 
@@ -101,6 +104,7 @@ impl Queue {
 
     fn overflowed(&mut self, event: Event) {
         let count = event.count;
+        self.counts.dropped(count);
         let (total, _) = self.overflow.get_or_insert((0, event));
         *total = total.saturating_add(count);
     }

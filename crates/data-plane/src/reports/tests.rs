@@ -5,6 +5,7 @@ use postern_core::audit::{Component, Event, EventKind};
 
 use super::flood::{MAX_RECORDS, MAX_WINDOWS};
 use super::queue::{MAX_BATCH, MAX_QUEUED, Queue};
+use crate::metrics::AuditCounts;
 use crate::sample::noon;
 
 fn event(peer: u32, request_id: &str, time: Timestamp) -> Event {
@@ -16,7 +17,7 @@ fn event(peer: u32, request_id: &str, time: Timestamp) -> Event {
 }
 
 fn queue() -> Queue {
-    Queue::new("default".to_owned())
+    Queue::new("default".to_owned(), AuditCounts::default())
 }
 
 fn drained(queue: &mut Queue) -> Vec<Event> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postern_rpc::deadline::Deadline;
 use postern_rpc::error::Failure;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Snapshot;
@@ -14,7 +14,9 @@ use crate::control_plane::{ControlPlane, in_time_to_say_so};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// However long those who wait still have.
 const ROUND: Duration = Duration::from_secs(10);
-const MAX_WAITING: usize = 4096;
+/// Half of the calls that a gateway takes at once: who asks for what doesn't exist, while the control
+/// plane is away, leaves the other half to those who ask for what does.
+const MAX_WAITING: usize = 512;
 
 /// Why it isn't known whether this replica knows everything.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,12 +29,15 @@ pub(crate) enum CatchUpError {
     Behind,
     #[error("the deadline passed before it was this request's turn")]
     NoTurn,
+    #[error("too many wait for the control plane's changes already")]
+    TooMany,
 }
 
 pub(super) type Outcome = Result<(), CatchUpError>;
 
 /// Who waits, and the one who serves them.
 pub(super) struct CatchUp {
+    places: Semaphore,
     waiting: mpsc::Sender<oneshot::Sender<Outcome>>,
     queue: Mutex<mpsc::Receiver<oneshot::Sender<Outcome>>>,
 }
@@ -41,6 +46,7 @@ impl CatchUp {
     pub(super) fn new() -> Self {
         let (waiting, queue) = mpsc::channel(MAX_WAITING);
         Self {
+            places: Semaphore::new(MAX_WAITING),
             waiting,
             queue: Mutex::new(queue),
         }
@@ -48,6 +54,10 @@ impl CatchUp {
 
     /// The outcome of a round that begins after this call.
     pub(super) async fn wait(&self, deadline: Deadline) -> Outcome {
+        let _place = self
+            .places
+            .try_acquire()
+            .map_err(|_| CatchUpError::TooMany)?;
         let (sender, outcome) = oneshot::channel();
         let waited = in_time_to_say_so(deadline).run(async {
             self.waiting.send(sender).await.ok()?;
@@ -149,6 +159,21 @@ mod tests {
         catch_up.wait(minute()).await.unwrap();
         assert!(begun.elapsed() >= INTERVAL);
         assert_eq!(rounds.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_place_hears_so_at_once() {
+        let (catch_up, _) = serving(Duration::from_secs(5), Ok(()));
+        let waiting = (0..MAX_WAITING).map(|_| catch_up.wait(minute()));
+        let one_more = async {
+            let begun = Instant::now();
+            let outcome = catch_up.wait(minute()).await;
+            assert!(matches!(outcome, Err(CatchUpError::TooMany)));
+            assert!(begun.elapsed() < INTERVAL);
+        };
+        let (outcomes, ()) = tokio::join!(futures::future::join_all(waiting), one_more);
+        assert!(outcomes.iter().all(Result::is_ok));
+        catch_up.wait(minute()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

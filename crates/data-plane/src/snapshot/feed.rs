@@ -14,7 +14,7 @@ use postern_proto::pb::watch_response::Change;
 use uuid::Uuid;
 
 use super::ConfigEntry;
-use crate::cluster::{Cluster, OwnCluster};
+use crate::cluster::{Cluster, Shared};
 use crate::conditions::{self, Fault};
 use crate::sealing::{Broken, Sealer};
 
@@ -42,9 +42,9 @@ pub(super) struct Entry {
 pub(crate) struct Opener {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) api_servers: Arc<AllowedApiServers>,
-    pub(crate) own: Arc<OwnCluster>,
     /// This replica's ID.
     pub(crate) instance: String,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// The state as the stream of changes makes it.
@@ -134,6 +134,7 @@ impl Feed {
         now: Timestamp,
     ) -> Result<Option<State>, FeedError> {
         let revision = message.revision.parse().map_err(|_| FeedError::Revision)?;
+        let written = message.change.as_ref().and_then(written);
         match message.change {
             Some(Change::SnapshotStart(_)) => {
                 self.pending = Some(State::default());
@@ -150,6 +151,9 @@ impl Feed {
         }
         if self.pending.is_some() {
             return Ok(None);
+        }
+        if let Some(written) = written {
+            self.opener.shared.metrics.propagated(written, now);
         }
         self.current.revision = Some(revision);
         self.current.seen = Arc::clone(&self.seen);
@@ -269,8 +273,22 @@ impl Opener {
         if let Some(denied) = api_server.filter(|server| !self.api_servers.allows(server)) {
             return Err(Fault::NotAllowed(denied));
         }
-        Cluster::new(config, &self.own).map_err(Fault::Cluster)
+        Cluster::new(config, &self.shared).map_err(Fault::Cluster)
     }
+}
+
+/// When a changed object was written.
+fn written(change: &Change) -> Option<Timestamp> {
+    let meta = match change {
+        Change::AuthMethod(method) => method.meta.as_ref(),
+        Change::Config(row) => row.view.as_ref().and_then(|view| view.meta.as_ref()),
+        Change::SnapshotStart(_)
+        | Change::SnapshotEnd(_)
+        | Change::DeletedName(_)
+        | Change::Bookmark(_) => None,
+    };
+    let time = meta?.update_time?;
+    Timestamp::new(time.seconds, time.nanos).ok()
 }
 
 /// Whether a box isn't older than one that this process has opened.

@@ -71,7 +71,9 @@ async fn stream(
             .next(&mut watch, Deadline::after(SILENCE))
             .await?;
         let message = message.ok_or(Interrupted::Ended)?;
-        let state = feed.apply(message, source.clock.now())?;
+        let now = source.clock.now();
+        let state = feed.apply(message, now)?;
+        snapshot.hear(now);
         backoff.reset();
         source.connected.ready();
         if let Some(state) = state {

@@ -194,8 +194,7 @@ fn new_gateway(plan: &Plan) -> Result<GatewayFile, InitError> {
         tls_key: certificates::KEY.into(),
         seal_keys: "seal-keys".into(),
         api_servers: Some(plan.api_servers.clone()).filter(|list| !list.is_empty()),
-        own_cluster: None,
-        trusted_proxies: Vec::new(),
+        ..GatewayFile::default()
     })
 }
 

@@ -255,7 +255,7 @@ impl Outage {
         Self::ShuttingDown,
     ];
 
-    pub(crate) fn reason(self) -> Reason {
+    pub fn reason(self) -> Reason {
         match self {
             Self::Database => Reason::Database,
             Self::ControlPlane => Reason::ControlPlane,

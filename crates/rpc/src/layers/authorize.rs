@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderMap;
-use postern_proto::permissions::{self, Need};
+use postern_proto::permissions::{self, Need, Server};
 
 use crate::caller::{BearerToken, Caller};
 use crate::deadline::Deadline;
@@ -52,6 +52,22 @@ pub(crate) async fn authorize<A: Authorizer>(
             next.run(request).await
         }
         Err(error) => error::answer(error),
+    }
+}
+
+/// For the port that pods reach, where administrators have one of their own.
+pub(crate) async fn no_administrators(
+    State(server): State<Server>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match permissions::need(request.uri().path()) {
+        Some(Need::Administrator | Need::NarrowedAdministrator) if server == Server::Gateway => {
+            error::answer(Error::permission_denied(
+                "administrators' calls are taken at this gateway's `admin_listen` address only",
+            ))
+        }
+        _ => next.run(request).await,
     }
 }
 

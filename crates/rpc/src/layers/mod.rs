@@ -11,9 +11,9 @@ mod deadline;
 mod observe;
 mod shed;
 
-pub(crate) use authorize::authorize;
 pub use authorize::{Authorizer, Call};
+pub(crate) use authorize::{authorize, no_administrators};
 pub(crate) use contain::contain;
 pub(crate) use deadline::deadline;
 pub(crate) use observe::observe;
-pub(crate) use shed::shed;
+pub(crate) use shed::{CallLimits, shed};

@@ -10,6 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use postern_proto::permissions;
 use tonic::Code;
@@ -18,11 +19,12 @@ use tracing::Instrument as _;
 use crate::caller::Caller;
 use crate::error;
 use crate::forwarded::TrustedProxies;
+use crate::metrics::{Calls, UNKNOWN};
 use crate::request_id::{HEADER, RequestId};
 use crate::server::Peer;
 
 pub(crate) async fn observe(
-    State(proxies): State<TrustedProxies>,
+    State((proxies, calls)): State<(TrustedProxies, Calls)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -35,6 +37,7 @@ pub(crate) async fn observe(
         peer: caller.ip,
         started: Instant::now(),
         outcome: Outcome::Cut,
+        calls: says_grpc(request.headers()).then_some(calls),
     };
     let span = tracing::info_span!("request", request_id = %id, method = record.method);
     request.extensions_mut().insert(caller);
@@ -49,10 +52,7 @@ fn method(request: &Request) -> String {
         return path.to_owned();
     }
     let matched = request.extensions().get::<MatchedPath>();
-    matched.map_or_else(
-        || "unknown".to_owned(),
-        |matched| matched.as_str().to_owned(),
-    )
+    matched.map_or_else(|| UNKNOWN.to_owned(), |matched| matched.as_str().to_owned())
 }
 
 fn finish(mut response: Response, mut record: Record) -> Response {
@@ -71,7 +71,11 @@ fn finish(mut response: Response, mut record: Record) -> Response {
 }
 
 fn is_grpc(response: &Response) -> bool {
-    let content_type = response.headers().get(http::header::CONTENT_TYPE);
+    says_grpc(response.headers())
+}
+
+fn says_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
@@ -82,13 +86,15 @@ enum Outcome {
     Http(u16),
 }
 
-/// Becomes a log line when the answer is complete or given up.
+/// Becomes a log line and a count when the answer is complete or given up.
 struct Record {
     id: RequestId,
     method: String,
     peer: Option<IpAddr>,
     started: Instant,
     outcome: Outcome,
+    /// Of a gRPC call.
+    calls: Option<Calls>,
 }
 
 /// A gRPC answer, whose status comes after its messages.
@@ -106,11 +112,21 @@ impl Drop for Record {
             Outcome::Grpc(code) => format!("{code:?}"),
             Outcome::Http(status) => status.to_string(),
         };
+        if let Some(calls) = &self.calls {
+            let code = match self.outcome {
+                Outcome::Grpc(code) => code,
+                Outcome::Cut => Code::Cancelled,
+                Outcome::Http(_) => Code::Unknown,
+            };
+            calls.handled(&self.method, code, self.started.elapsed());
+        }
         let peer = self.peer.map(tracing::field::display);
         let duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (request_id, method) = (&self.id, self.method.as_str());
         // Probes come every few seconds and say nothing.
-        if matches!(method, "/livez" | "/readyz") || method.starts_with("/grpc.health.") {
+        if matches!(method, "/livez" | "/readyz" | "/metrics")
+            || method.starts_with("/grpc.health.")
+        {
             tracing::debug!(%request_id, method, code, duration_ms, peer, "request");
         } else {
             tracing::info!(%request_id, method, code, duration_ms, peer, "request");

@@ -12,8 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Config;
 use super::connection::{Connection, Stream};
+use crate::forwarded::TrustedProxies;
+use crate::metrics::{Limited, Scope};
+use crate::peer::{Held, PerPeer, Turns};
 
-const MAX_HANDSHAKES: usize = 256;
+const MAX_HANDSHAKES: usize = 1024;
+/// Of them from one peer. Its others wait; nobody else waits for them.
+const MAX_HANDSHAKES_PER_PEER: usize = 64;
 /// After `accept` failed, which mostly means that file descriptors ran out.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
@@ -22,13 +27,21 @@ type Connections = mpsc::Sender<Result<Connection, Infallible>>;
 pub(super) struct Accept {
     greeter: Greeter,
     slots: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    per_peer: Arc<PerPeer>,
+    limited: Limited,
 }
+
+/// A connection's place among all, and among its peer's unless that is a trusted proxy, behind which
+/// are many.
+pub(super) type Slot = (OwnedSemaphorePermit, Option<Held>);
 
 #[derive(Clone)]
 struct Greeter {
     tls: Option<TlsAcceptor>,
     connections: Connections,
+    handshakes: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    proxies: TrustedProxies,
     timeout: Duration,
     cut: CancellationToken,
 }
@@ -39,17 +52,22 @@ impl Accept {
         config: &Config,
         tls: Option<TlsAcceptor>,
         connections: Connections,
+        limited: Limited,
         cut: CancellationToken,
     ) -> Self {
         Self {
             greeter: Greeter {
                 tls,
                 connections,
+                handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+                turns: Turns::new(MAX_HANDSHAKES_PER_PEER),
+                proxies: config.trusted_proxies.clone(),
                 timeout: config.handshake_timeout,
                 cut,
             },
             slots: Arc::new(Semaphore::new(config.max_connections)),
-            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            per_peer: PerPeer::new(config.max_connections_per_peer),
+            limited,
         }
     }
 
@@ -64,19 +82,19 @@ impl Accept {
     }
 
     async fn next(&self, listener: &TcpListener) {
-        let slots = Arc::clone(&self.slots).acquire_owned();
-        let handshakes = Arc::clone(&self.handshakes).acquire_owned();
-        // Neither semaphore is ever closed.
-        let (Ok(slot), Ok(handshake)) = (slots.await, handshakes.await) else {
+        // It is never closed.
+        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let greeter = self.greeter.clone();
-                tokio::spawn(async move {
-                    greeter.greet(stream, peer, slot).await;
-                    drop(handshake);
-                });
+                let held = self.per_peer.hold(peer.ip().into());
+                if held.is_none() && !greeter.is_proxy(peer) {
+                    self.limited.count(Scope::PeerConnections);
+                    return;
+                }
+                tokio::spawn(async move { greeter.greet(stream, peer, (slot, held)).await });
             }
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
@@ -87,7 +105,11 @@ impl Accept {
 }
 
 impl Greeter {
-    async fn greet(self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
+    fn is_proxy(&self, peer: SocketAddr) -> bool {
+        self.proxies.trusts(peer.ip().to_canonical())
+    }
+
+    async fn greet(self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
         // Small answers must not wait for the previous one's acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(stream) = self.handshake(stream, peer).await else {
@@ -102,7 +124,15 @@ impl Greeter {
         let Some(tls) = &self.tls else {
             return Some(Stream::Plain(stream));
         };
-        match tokio::time::timeout(self.timeout, tls.accept(stream)).await {
+        let greeting = async {
+            let _turn = match self.is_proxy(peer) {
+                true => None,
+                false => Some(self.turns.take(peer.ip().into()).await),
+            };
+            let _handshake = self.handshakes.acquire().await;
+            tls.accept(stream).await
+        };
+        match tokio::time::timeout(self.timeout, greeting).await {
             Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "TLS handshake failed");

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::Peer;
+use super::accept::Slot;
 
 pub(super) enum Stream {
     Plain(TcpStream),
@@ -28,7 +28,7 @@ pub(super) struct Connection {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Until the first byte: the protocol is guessed from it, and nothing below bounds that wait.
     silence: Option<Pin<Box<Sleep>>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Connection {
@@ -37,7 +37,7 @@ impl Connection {
         peer: SocketAddr,
         max_silence: Duration,
         cut: CancellationToken,
-        slot: OwnedSemaphorePermit,
+        slot: Slot,
     ) -> Self {
         Self {
             stream,

@@ -17,7 +17,7 @@ use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use postern_proto::permissions::Server;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,7 +28,8 @@ use crate::error::{self, Error};
 use crate::forwarded::TrustedProxies;
 use crate::health::{self, Mirror};
 use crate::http::{self, Readiness};
-use crate::layers::{self, Authorizer};
+use crate::layers::{self, Authorizer, CallLimits};
+use crate::metrics::{self, Limited, Metrics};
 use crate::{deadline, reflection, tls};
 use accept::Accept;
 
@@ -37,6 +38,9 @@ use accept::Accept;
 pub struct Config {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
+    /// A second port, with the same certificate: it serves all that `listen` does and `/metrics`,
+    /// and then `listen` serves no metrics and no administrator's call at a gateway. Default: none.
+    pub admin_listen: Option<SocketAddr>,
     /// `None`: plain text, which only a loopback address may have.
     pub tls: Option<TlsFiles>,
     /// Whose `forwarded` and `x-forwarded-for` headers count. Default: nobody's.
@@ -45,8 +49,12 @@ pub struct Config {
     pub reflection: bool,
     /// Calls at once; more are answered UNAVAILABLE. Default 1024.
     pub max_calls: usize,
+    /// Calls at once from one client address; more are answered RESOURCE_EXHAUSTED. Default 256.
+    pub max_calls_per_peer: usize,
     /// Connections at once; more wait to be accepted. Default 4096.
     pub max_connections: usize,
+    /// Connections at once from one client address; more are closed. Default 1024.
+    pub max_connections_per_peer: usize,
     /// Streams at once on one connection. Default 256.
     pub max_streams_per_connection: u32,
     /// The longest deadline that a caller gets, and the one of who names none. Default 30 s.
@@ -81,6 +89,7 @@ pub struct App<A> {
     pub http: Router,
     pub authorizer: A,
     pub readiness: Readiness,
+    pub metrics: Metrics,
 }
 
 /// Why a server doesn't start.
@@ -112,6 +121,7 @@ pub enum ServeError {
 pub struct Bound {
     listener: TcpListener,
     addr: SocketAddr,
+    admin: Option<(TcpListener, SocketAddr)>,
     tls: Option<reload::Certificate>,
     config: Config,
 }
@@ -119,6 +129,14 @@ pub struct Bound {
 /// The connection's other end, as a request extension.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// What the ports serve, and what keeps it up to date.
+struct Served {
+    main: Routes,
+    admin: Option<Routes>,
+    mirror: Mirror,
+    limited: Limited,
+}
 
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,24 +150,36 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// # Errors
 /// The address is taken or may not be plain text, or the certificate can't be used.
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
-    if config.tls.is_none() && !config.listen.ip().is_loopback() {
-        return Err(BindError::PlainTextBeyondLoopback(config.listen));
+    let addresses = [Some(config.listen), config.admin_listen];
+    for listen in addresses.into_iter().flatten() {
+        if config.tls.is_none() && !listen.ip().is_loopback() {
+            return Err(BindError::PlainTextBeyondLoopback(listen));
+        }
     }
     let tls = config
         .tls
         .clone()
         .map(reload::Certificate::load)
         .transpose()?;
-    let listen = config.listen;
-    let failed = |source| BindError::Listen { listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
-    let addr = listener.local_addr().map_err(failed)?;
+    let (listener, addr) = take(config.listen).await?;
+    let admin = match config.admin_listen {
+        Some(listen) => Some(take(listen).await?),
+        None => None,
+    };
     Ok(Bound {
         listener,
         addr,
+        admin,
         tls,
         config,
     })
+}
+
+async fn take(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
 }
 
 // === impl Config ===
@@ -158,11 +188,14 @@ impl Config {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            admin_listen: None,
             tls: None,
             trusted_proxies: TrustedProxies::default(),
             reflection: true,
             max_calls: 1024,
+            max_calls_per_peer: 256,
             max_connections: 4096,
+            max_connections_per_peer: 1024,
             max_streams_per_connection: 256,
             max_deadline: deadline::DEFAULT_CAP,
             max_connection_age: None,
@@ -190,6 +223,11 @@ impl Bound {
         self.addr
     }
 
+    /// The administrators' port, if there is one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(_, addr)| *addr)
+    }
+
     /// Serves until `shutdown`, then lets open calls finish for the grace time. Server
     /// streams must watch the same token, or they are cut when that time is over.
     ///
@@ -201,24 +239,23 @@ impl Bound {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         let readiness = app.readiness.clone();
-        let (routes, mirror) = routes(app, &self.config)?;
+        let served = served(app, &self.config)?;
         let stop = CancellationToken::new();
         let _stop_at_end = stop.clone().drop_guard();
-        tokio::spawn(mirror.run(stop.clone()));
-        self.run(routes, &readiness, shutdown, stop).await
+        self.run(served, &readiness, shutdown, stop).await
     }
 
     /// `stop` ends everything that was started beside the server.
     async fn run(
         self,
-        routes: Routes,
+        served: Served,
         readiness: &Readiness,
         shutdown: CancellationToken,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         let cut = CancellationToken::new();
         let shutdown_grace = self.config.shutdown_grace;
-        let mut server = Box::pin(self.start(routes, &stop, &cut));
+        let mut server = Box::pin(self.start(served, &stop, &cut));
         tokio::select! {
             result = &mut server => return Ok(result?),
             () = shutdown.cancelled() => {}
@@ -242,10 +279,17 @@ impl Bound {
     /// Begins to accept. `stop` frees the port and lets open calls finish, `cut` doesn't.
     fn start(
         self,
-        routes: Routes,
+        served: Served,
         stop: &CancellationToken,
         cut: &CancellationToken,
     ) -> impl Future<Output = Result<(), tonic::transport::Error>> + use<> {
+        let Served {
+            main,
+            admin,
+            mirror,
+            limited,
+        } = served;
+        tokio::spawn(mirror.run(stop.clone()));
         let acceptor = self
             .tls
             .as_ref()
@@ -253,15 +297,35 @@ impl Bound {
         if let Some(certificate) = self.tls {
             tokio::spawn(certificate.watch(self.config.reload_every, stop.clone()));
         }
-        let (connections, incoming) = mpsc::channel(64);
-        let accept = Accept::new(&self.config, acceptor, connections, cut.clone());
-        tokio::spawn(accept.run(self.listener, stop.clone()));
-        builder(&self.config)
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(
-                ReceiverStream::new(incoming),
-                stop.clone().cancelled_owned(),
-            )
+        let config = self.config;
+        let listen = |listener, routes| {
+            let (connections, incoming) = mpsc::channel(64);
+            let accept = Accept::new(
+                &config,
+                acceptor.clone(),
+                connections,
+                limited.clone(),
+                cut.clone(),
+            );
+            tokio::spawn(accept.run(listener, stop.clone()));
+            builder(&config)
+                .add_routes(routes)
+                .serve_with_incoming_shutdown(
+                    ReceiverStream::new(incoming),
+                    stop.clone().cancelled_owned(),
+                )
+        };
+        let main = listen(self.listener, main);
+        let admin = self
+            .admin
+            .zip(admin)
+            .map(|((listener, _), routes)| listen(listener, routes));
+        async move {
+            match admin {
+                Some(admin) => tokio::try_join!(main, admin).map(drop),
+                None => main.await,
+            }
+        }
     }
 }
 
@@ -286,14 +350,16 @@ fn builder(config: &Config) -> tonic::transport::Server {
     }
 }
 
-fn routes<A: Authorizer>(app: App<A>, config: &Config) -> Result<(Routes, Mirror), ServeError> {
+fn served<A: Authorizer>(app: App<A>, config: &Config) -> Result<Served, ServeError> {
     let App {
         server,
         mut grpc,
         http,
         authorizer,
         readiness,
+        metrics,
     } = app;
+    let (limited, calls) = (metrics.limited(), metrics.calls());
     let health = health::health(server, readiness.clone());
     if config.reflection {
         let reflection = reflection::routes(server)?;
@@ -303,24 +369,45 @@ fn routes<A: Authorizer>(app: App<A>, config: &Config) -> Result<(Routes, Mirror
             .merge(reflection.reset_fallback())
             .into();
     }
-    let limit = Arc::new(Semaphore::new(config.max_calls));
     let methods = grpc
         .into_axum_router()
         .reset_fallback()
         .route_layer(from_fn_with_state(authorizer, layers::authorize::<A>))
-        .route_layer(from_fn_with_state(config.max_deadline, layers::deadline))
-        .route_layer(from_fn_with_state(limit, layers::shed));
-    let all = methods
-        .merge(health.routes.reset_fallback())
+        .route_layer(from_fn_with_state(config.max_deadline, layers::deadline));
+    let pages = health
+        .routes
+        .reset_fallback()
         .merge(http::routes(readiness))
-        .merge(http)
-        .fallback(unknown)
-        .layer(from_fn(layers::contain))
-        .layer(from_fn_with_state(
-            config.trusted_proxies.clone(),
-            layers::observe,
-        ));
-    Ok((Routes::from(all), health.mirror))
+        .merge(http);
+    let observed = (config.trusted_proxies.clone(), calls);
+    let port = |methods: Router, pages: Router| {
+        let (all, per_peer) = (config.max_calls, config.max_calls_per_peer);
+        let limits = CallLimits::new(all, per_peer, limited.clone());
+        let routes = methods
+            .route_layer(from_fn_with_state(limits, layers::shed))
+            .merge(pages)
+            .fallback(unknown)
+            .layer(from_fn(layers::contain))
+            .layer(from_fn_with_state(observed.clone(), layers::observe));
+        Routes::from(routes)
+    };
+    let metrics = metrics::routes(Arc::new(metrics));
+    let (main, admin) = match config.admin_listen {
+        None => (port(methods, pages.merge(metrics)), None),
+        Some(_) => {
+            let closed = methods
+                .clone()
+                .route_layer(from_fn_with_state(server, layers::no_administrators));
+            let main = port(closed, pages.clone());
+            (main, Some(port(methods, pages.merge(metrics))))
+        }
+    };
+    Ok(Served {
+        main,
+        admin,
+        mirror: health.mirror,
+        limited,
+    })
 }
 
 async fn unknown(request: Request) -> axum::response::Response {

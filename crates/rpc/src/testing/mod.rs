@@ -18,6 +18,7 @@ use crate::client::{Channel, Target, connect};
 use crate::error::Error;
 use crate::http::{Component, Readiness};
 use crate::layers::{Authorizer, Call};
+use crate::metrics::Metrics;
 use crate::server::{App, Config, ServeError, bind};
 
 pub(crate) const ADMINISTRATOR: &str = "t-administrator";
@@ -94,6 +95,7 @@ impl Authorizer for TestAuthorizer {
 /// A running control plane with the services of [`services`].
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) database: Component,
     /// Told when a ListAuthMethods has begun, which never ends.
     pub(crate) listing: Arc<Notify>,
@@ -120,7 +122,7 @@ impl Running {
 
     async fn start(config: Config, ca: Option<Ca>) -> Self {
         let bound = bind(config).await.unwrap();
-        let addr = bound.addr();
+        let (addr, admin) = (bound.addr(), bound.admin_addr());
         let readiness = Readiness::new();
         let database = readiness.component("database");
         let (shutdown, listing) = (CancellationToken::new(), Arc::new(Notify::new()));
@@ -130,10 +132,12 @@ impl Running {
             http: Router::new(),
             authorizer: TestAuthorizer,
             readiness,
+            metrics: Metrics::new(),
         };
         let served = tokio::spawn(bound.serve(app, shutdown.clone()));
         Self {
             addr,
+            admin,
             database,
             listing,
             shutdown,

@@ -1,8 +1,8 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
 use kube_sim::{KubeSim, Options, Rancher};
-use postern_core::auth_method::Audiences;
 use postern_core::facts::Facts;
 use postern_core::k8s_auth_config::{CertificateChain, ClientCertificate, ClientKey, Endpoint};
 use postern_core::reason::DenyReason;
@@ -10,7 +10,7 @@ use postern_rpc::error::Outage;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::super::Cluster;
+use super::super::{Cluster, Shared};
 use super::*;
 use crate::fixtures::{self, parse, sim};
 use crate::sample::{endpoint, set_reviewer};
@@ -30,14 +30,14 @@ fn certified(sim: &KubeSim, pair: Reviewer) -> Cluster {
 }
 
 fn cluster(config: K8sAuthConfig) -> Cluster {
-    Cluster::new(config, &OwnCluster::none()).unwrap()
+    Cluster::new(config, &Shared::default()).unwrap()
 }
 
 async fn verify(cluster: &Cluster, token: &str) -> Result<Result<Facts, DenyReason>, ReviewFault> {
     let token = parse(token).unwrap_or_else(|_| panic!("a readable token"));
     let deadline = Deadline::after(Duration::from_secs(5));
     cluster
-        .verify(&token, &Audiences::ApiServer, None, deadline)
+        .verify_once(&token, &[], &BTreeSet::new(), deadline)
         .await
 }
 

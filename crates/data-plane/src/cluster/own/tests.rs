@@ -1,8 +1,8 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use kube_sim::KubeSim;
-use postern_core::auth_method::Audiences;
 use postern_core::facts::Facts;
 use postern_core::k8s_auth_config::{ClusterAccess, K8sAuthConfig};
 use postern_core::reason::DenyReason;
@@ -10,7 +10,7 @@ use postern_rpc::error::Outage;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::super::Cluster;
+use super::super::{Cluster, Shared};
 use super::*;
 use crate::fixtures::{self, parse, sim};
 
@@ -70,7 +70,7 @@ fn config(sim: &KubeSim, pinned: &PinnedCluster) -> K8sAuthConfig {
 async fn verify(cluster: &Cluster, token: &str) -> Result<Result<Facts, DenyReason>, ReviewFault> {
     let token = parse(token).unwrap_or_else(|_| panic!("a readable token"));
     cluster
-        .verify(&token, &Audiences::ApiServer, None, soon())
+        .verify_once(&token, &[], &BTreeSet::new(), soon())
         .await
 }
 
@@ -104,13 +104,15 @@ async fn a_config_is_pinned_by_kube_systems_uid_or_by_the_ca_where_that_cant_be_
     let pod = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     for (gateway, pinned) in [(&reader, &by_uid), (&other, &by_ca), (&reader, &by_ca)] {
         let own = gateway.own(&sim);
-        let cluster = Cluster::new(config(&sim, pinned), &own).unwrap();
+        let cluster =
+            Cluster::new(config(&sim, pinned), &Shared::uncounted(Arc::clone(&own))).unwrap();
         let facts = verify(&cluster, &pod).await.unwrap().unwrap();
         assert_eq!(facts.pod_name.as_deref(), Some("mypod1"));
         assert_eq!(cluster.pin().unwrap().0, Pin::Holds);
     }
     let own = other.own(&sim);
-    let cluster = Cluster::new(config(&sim, &by_uid), &own).unwrap();
+    let cluster =
+        Cluster::new(config(&sim, &by_uid), &Shared::uncounted(Arc::clone(&own))).unwrap();
     let fault = verify(&cluster, &pod).await.unwrap_err();
     assert!(
         matches!(fault, ReviewFault::OwnCluster(OwnFault::PinUnreadable)),
@@ -128,12 +130,17 @@ async fn the_same_config_on_gateways_in_two_clusters_never_means_two_clusters() 
         let pinned = at_home.own(&here).pin(soon()).await.unwrap();
 
         let own = at_home.own(&here);
-        let cluster = Cluster::new(config(&here, &pinned), &own).unwrap();
+        let cluster =
+            Cluster::new(config(&here, &pinned), &Shared::uncounted(Arc::clone(&own))).unwrap();
         let pod = here.pod_token("my-namespace-a", "mypod1").unwrap();
         assert!(verify(&cluster, &pod).await.unwrap().is_ok());
 
         let own = abroad.own(&there);
-        let cluster = Cluster::new(config(&there, &pinned), &own).unwrap();
+        let cluster = Cluster::new(
+            config(&there, &pinned),
+            &Shared::uncounted(Arc::clone(&own)),
+        )
+        .unwrap();
         let pod = there.pod_token("my-namespace-a", "mypod1").unwrap();
         let fault = verify(&cluster, &pod).await.unwrap_err();
         assert!(
@@ -157,7 +164,8 @@ async fn a_mounted_token_that_changes_is_used_and_old_connections_close() {
     let mounted = Pod::new(&sim, &first);
     let own = mounted.own(&sim);
     let pinned = own.pin(soon()).await.unwrap();
-    let cluster = Cluster::new(config(&sim, &pinned), &own).unwrap();
+    let cluster =
+        Cluster::new(config(&sim, &pinned), &Shared::uncounted(Arc::clone(&own))).unwrap();
     let pod = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     verify(&cluster, &pod).await.unwrap().unwrap();
     assert_eq!(last_bearer(&sim), format!("Bearer {first}"));
@@ -189,7 +197,8 @@ async fn an_unreadable_token_is_a_fault_of_its_own_and_the_pods_token_never_take
     let mounted = Pod::new(&sim, &account(&sim, "gateway", true));
     let own = mounted.own(&sim);
     let pinned = own.pin(soon()).await.unwrap();
-    let cluster = Cluster::new(config(&sim, &pinned), &own).unwrap();
+    let cluster =
+        Cluster::new(config(&sim, &pinned), &Shared::uncounted(Arc::clone(&own))).unwrap();
     let pod = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     let before = sim.reviews();
     for break_it in [
@@ -229,7 +238,8 @@ async fn a_gateways_list_holds_for_its_own_cluster_too() {
         fault.contains(sim.host()) && fault.contains("api_servers"),
         "{fault}"
     );
-    let cluster = Cluster::new(config(&sim, &pinned), &own).unwrap();
+    let cluster =
+        Cluster::new(config(&sim, &pinned), &Shared::uncounted(Arc::clone(&own))).unwrap();
     let pod = sim.pod_token("my-namespace-a", "mypod1").unwrap();
     let fault = verify(&cluster, &pod).await.unwrap_err();
     assert_eq!(fault.outage(), Outage::GatewayServiceAccount);

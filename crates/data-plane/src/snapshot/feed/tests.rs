@@ -11,9 +11,9 @@ struct Stream {
 impl Stream {
     fn new(sealer: Sealer, api_servers: AllowedApiServers) -> Self {
         let opener = Opener {
+            shared: Arc::default(),
             sealer: Arc::new(sealer),
             api_servers: Arc::new(api_servers),
-            own: crate::cluster::OwnCluster::none(),
             instance: "replica".to_owned(),
         };
         Self {

@@ -7,15 +7,27 @@ use postern_core::resource_id::GatewayName;
 use postern_proto::convert::time;
 use postern_proto::pb;
 use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthService;
+use postern_rpc::deadline::Deadline;
 use postern_rpc::error::Error;
+use postern_rpc::metrics::Scope;
+use postern_rpc::peer::{Peer, RefusalBudget};
 use postern_rpc::request::RequestExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
 
 use crate::context::Context;
 use crate::failure;
+use crate::metrics::Login;
 use crate::store::{KeyDenial, LogIn, LoggedIn};
 
-pub(crate) struct AccessKeyAuth(pub(crate) Context);
+/// Attempts at once by those who were refused too often. Each of them is a transaction, and a record.
+const SUSPECTS_AT_ONCE: usize = 2;
+
+pub(crate) struct AccessKeyAuth {
+    context: Context,
+    refusals: RefusalBudget,
+    suspects: Semaphore,
+}
 
 #[tonic::async_trait]
 impl AccessKeyAuthService for AccessKeyAuth {
@@ -36,12 +48,22 @@ struct Credentials {
 // === impl AccessKeyAuth ===
 
 impl AccessKeyAuth {
+    pub(crate) fn new(context: Context) -> Self {
+        Self {
+            context,
+            refusals: RefusalBudget::default(),
+            suspects: Semaphore::new(SUSPECTS_AT_ONCE),
+        }
+    }
+
     async fn authenticate(
         &self,
         request: Request<pb::AuthenticateAccessKeyRequest>,
     ) -> Result<pb::AuthenticateAccessKeyResponse, Error> {
-        let caller = request.caller()?;
+        let (caller, deadline) = (request.caller()?, request.deadline()?);
         let credentials = parse(&request.into_inner())?;
+        let peer = Peer::from(caller.ip);
+        let _turn = self.turn(peer, deadline).await?;
         let token = AccessToken::generate().map_err(failure::of_randomness)?;
         let login = LogIn {
             access_id: credentials.access_id,
@@ -52,17 +74,40 @@ impl AccessKeyAuth {
             caller_ip: caller.ip,
             user_agent: caller.user_agent.unwrap_or_default(),
             request_id: caller.request_id.to_string(),
-            now: self.0.now(),
+            now: self.context.now(),
         };
-        match self.0.store.log_in(&login).await? {
+        let logged_in = self.context.store.log_in(&login).await?;
+        let granted = matches!(logged_in, LoggedIn::Granted { .. });
+        self.context
+            .metrics
+            .asked_for_token(Login::AccessKey, granted);
+        match logged_in {
             LoggedIn::Granted { expire_time } => Ok(pb::AuthenticateAccessKeyResponse {
                 access_token: token.expose().to_owned(),
                 accessor: login.accessor.to_string(),
                 expire_time: Some(time::timestamp(expire_time)),
                 expires_in: Some(time::duration(expire_time.duration_since(login.now))),
             }),
-            LoggedIn::Refused(denial) => Err(refusal(denial)),
+            LoggedIn::Refused(denial) => {
+                self.refusals.refused(peer, login.now);
+                Err(refusal(denial))
+            }
         }
+    }
+
+    /// Whoever comes from where too many were refused waits for a turn, the right key in hand or
+    /// not: nobody is refused for another's mistakes.
+    async fn turn(
+        &self,
+        peer: Peer,
+        deadline: Deadline,
+    ) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        if !self.refusals.is_spent(peer, self.context.now()) {
+            return Ok(None);
+        }
+        self.context.metrics.limited.count(Scope::PeerRefusals);
+        // It is never closed.
+        Ok(deadline.run(self.suspects.acquire()).await?.ok())
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use postern_core::clock::Clock;
 use uuid::Uuid;
 
+use crate::metrics::Metrics;
 use crate::store::{Intent, Store};
 
 /// Cheap to clone.
@@ -12,6 +13,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) deployment: Uuid,
+    pub(crate) metrics: Metrics,
 }
 
 // === impl Context ===

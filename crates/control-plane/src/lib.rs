@@ -15,6 +15,7 @@ mod failure;
 mod gateways;
 mod identity;
 mod meta;
+mod metrics;
 mod page;
 mod sealed_configs;
 mod server_info;
@@ -34,7 +35,6 @@ use postern_proto::pb::sealed_k8s_auth_config_service_server::SealedK8sAuthConfi
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::permissions::Server;
 use postern_rpc::http::{Component, Readiness};
-use postern_rpc::metrics::Metrics;
 use postern_rpc::server::{self, App, ServeError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,6 +45,7 @@ pub use config::{BindError, Config};
 pub use store::{DatabaseUrl, DatabaseUrlError};
 
 use context::Context;
+use metrics::Metrics;
 use store::Store;
 
 /// Enough for an access ID, a key and a gateway's name, from whoever comes along.
@@ -56,6 +57,7 @@ pub struct Bound {
     context: Context,
     readiness: Readiness,
     database: Component,
+    metrics: postern_rpc::metrics::Metrics,
 }
 
 /// Takes the port, brings the database's schema up to date and makes a first start if there
@@ -66,7 +68,9 @@ pub struct Bound {
 /// is no bootstrap file.
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let server = server::bind(config.server).await?;
-    let sink = audit::sink(config.audit);
+    let mut registry = postern_rpc::metrics::Metrics::new();
+    let metrics = Metrics::register(&mut registry);
+    let sink = audit::sink(config.audit, metrics.audit.clone());
     let store = Store::connect(&config.database_url, sink)
         .await
         .map_err(|error| BindError::Database(error.into()))?;
@@ -79,7 +83,9 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
             store,
             clock: config.clock,
             deployment,
+            metrics,
         },
+        metrics: registry,
         database: readiness.component("database"),
         readiness,
     })
@@ -91,6 +97,11 @@ impl Bound {
     /// With the port that was taken.
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
+    }
+
+    /// The administrators' port, if there is one.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.server.admin_addr()
     }
 
     /// The deployment that the database holds.
@@ -113,6 +124,7 @@ impl Bound {
             context,
             readiness,
             database,
+            metrics,
         } = self;
         let background = TaskTracker::new();
         // Beside `shutdown`: it also ends when the server fails.
@@ -128,7 +140,7 @@ impl Bound {
             http: Router::new(),
             authorizer: authorizer::Sessions::new(context.store.clone(), context.clock.clone()),
             readiness,
-            metrics: Metrics::new(),
+            metrics,
         };
         let result = server.serve(app, shutdown).await;
         stop.cancel();
@@ -139,7 +151,7 @@ impl Bound {
 }
 
 fn services(context: &Context, shutdown: &CancellationToken) -> Routes {
-    let login = AccessKeyAuthServiceServer::new(authenticate::AccessKeyAuth(context.clone()))
+    let login = AccessKeyAuthServiceServer::new(authenticate::AccessKeyAuth::new(context.clone()))
         .max_decoding_message_size(MAX_LOGIN_BYTES);
     let sync = gateways::GatewaySync {
         key_uses: gateways::KeyNotes::default(),

@@ -45,6 +45,8 @@ pub(crate) struct ControlPlaneServeArgs {
         value_delimiter = ','
     )]
     trusted_proxies: Vec<String>,
+    #[command(flatten)]
+    limits: LimitFlags,
     /// Where to listen
     #[arg(
         long,
@@ -53,6 +55,46 @@ pub(crate) struct ControlPlaneServeArgs {
         default_value = "0.0.0.0:8100"
     )]
     listen: SocketAddr,
+    /// Where else to listen, for metrics, which the first address then doesn't serve
+    #[arg(long, env = "POSTERN_ADMIN_LISTEN", value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+}
+
+/// What one client leaves to others. A gateway is one client.
+#[derive(Debug, Args)]
+struct LimitFlags {
+    /// Calls at once
+    #[arg(
+        long,
+        env = "POSTERN_MAX_CALLS",
+        value_name = "N",
+        default_value_t = 1024
+    )]
+    max_calls: u16,
+    /// Calls at once from one client address
+    #[arg(
+        long,
+        env = "POSTERN_MAX_CALLS_PER_PEER",
+        value_name = "N",
+        default_value_t = 256
+    )]
+    max_calls_per_peer: u16,
+    /// Connections at once
+    #[arg(
+        long,
+        env = "POSTERN_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 4096
+    )]
+    max_connections: u16,
+    /// Connections at once from one client address
+    #[arg(
+        long,
+        env = "POSTERN_MAX_CONNECTIONS_PER_PEER",
+        value_name = "N",
+        default_value_t = 1024
+    )]
+    max_connections_per_peer: u16,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +146,8 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
         server = server.with_tls(certificate, key);
     }
     server.trusted_proxies = trusted_proxies(&args.trusted_proxies)?;
+    server.admin_listen = args.admin_listen;
+    args.limits.apply(&mut server);
     let config = postern_control_plane::Config {
         server,
         database_url,
@@ -116,6 +160,15 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
         .map_err(cant_start)?;
     info!(address = %bound.addr(), "control plane listening");
     bound.serve(shutdown()?).await.map_err(cant_start)
+}
+
+impl LimitFlags {
+    fn apply(&self, server: &mut postern_rpc::server::Config) {
+        server.max_calls = self.max_calls.into();
+        server.max_calls_per_peer = self.max_calls_per_peer.into();
+        server.max_connections = self.max_connections.into();
+        server.max_connections_per_peer = self.max_connections_per_peer.into();
+    }
 }
 
 fn trusted_proxies(texts: &[String]) -> Result<TrustedProxies, Failure> {

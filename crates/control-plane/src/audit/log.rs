@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::metrics::AuditCounts;
 use crate::store::AuditSink;
 
 /// Of the format. It changes when a reader of the old one would misunderstand a line.
@@ -94,11 +95,14 @@ struct Token<'a> {
 
 /// Writes each record as one line. A line that can't be written is reported in the log: the
 /// record itself is in the database by then.
-pub(crate) fn sink(out: Box<dyn Write + Send>) -> AuditSink {
+pub(crate) fn sink(out: Box<dyn Write + Send>, counts: AuditCounts) -> AuditSink {
     let out = Mutex::new(out);
     Arc::new(move |event| {
         let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = write(out.as_mut(), event) {
+        let written = write(out.as_mut(), event);
+        counts.committed();
+        counts.line(written.is_ok());
+        if let Err(error) = written {
             tracing::error!(%error, id = %event.id, "an audit record couldn't be written out");
         }
     })
@@ -212,7 +216,7 @@ mod tests {
     #[test]
     fn a_record_is_one_line_of_json() {
         let buffer = Buffer::default();
-        let sink = sink(Box::new(buffer.clone()));
+        let sink = sink(Box::new(buffer.clone()), AuditCounts::default());
         sink(&denied());
         sink(&Event {
             after: Some(r#"{"x": "a\nb"}"#.to_owned()),

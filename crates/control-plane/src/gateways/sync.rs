@@ -24,6 +24,7 @@ use super::feed;
 use crate::context::Context;
 use crate::failure;
 use crate::identity::{CallingGateway, OnBehalf};
+use crate::metrics::Login;
 use crate::store::{Exchange, Exchanged, Granted};
 
 pub(crate) struct GatewaySync {
@@ -98,7 +99,12 @@ impl GatewaySync {
         request: Request<pb::ExchangeAssertionRequest>,
     ) -> Result<pb::ExchangeAssertionResponse, Error> {
         let exchange = self.presented(request)?;
-        match self.context.store.exchange(&exchange).await? {
+        let exchanged = self.context.store.exchange(&exchange).await?;
+        let granted = matches!(exchanged, Exchanged::Granted(_));
+        self.context
+            .metrics
+            .asked_for_token(Login::Assertion, granted);
+        match exchanged {
             Exchanged::Granted(granted) => {
                 self.note_key_use(&exchange).await;
                 Ok(response(&granted, exchange.now))

@@ -160,3 +160,30 @@ async fn an_address_limit_holds_at_login_and_at_every_later_use() {
     assert_eq!(events[0].reason, "CLIENT_IP_NOT_BOUND");
     assert_eq!(events[0].caller_ip, "127.0.0.2");
 }
+
+#[tokio::test]
+async fn the_right_key_gets_its_token_behind_an_address_that_guesses_and_the_guesses_are_counted() {
+    let world = World::start().await;
+    let stranger = a_key();
+    let guess = || async { failed(world.log_in(&stranger, "").await).reason };
+    let guesses = (0..60).map(|_| guess());
+    for reason in futures::future::join_all(guesses).await {
+        assert_eq!(reason, Some(Reason::LoginRefused));
+    }
+    assert!(world.log_in(&world.admin, "").await.is_ok());
+    let (_, text) = crate::server::get_text(&world, "/metrics").await;
+    for line in [
+        "postern_tokens_issued_total{cause=\"access_key\",result=\"refused\"} 60",
+        "postern_tokens_issued_total{cause=\"access_key\",result=\"issued\"} 1",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(
+        text.contains("postern_rate_limited_total{scope=\"peer_refusals\"}"),
+        "{text}"
+    );
+    assert!(
+        text.contains("postern_audit_events_total{sink=\"database\"}"),
+        "{text}"
+    );
+}

@@ -26,6 +26,12 @@ async fn it_says_what_it_is() {
 }
 
 pub(crate) async fn get(world: &World, path: &str) -> (u16, serde_json::Value) {
+    let (status, body) = get_text(world, path).await;
+    let body = &body[body.find('{').unwrap()..=body.rfind('}').unwrap()];
+    (status, serde_json::from_str(body).unwrap())
+}
+
+pub(crate) async fn get_text(world: &World, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(world.addr).await.unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -33,8 +39,7 @@ pub(crate) async fn get(world: &World, path: &str) -> (u16, serde_json::Value) {
     stream.read_to_string(&mut answer).await.unwrap();
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
     let body = answer.split_once("\r\n\r\n").unwrap().1;
-    let body = &body[body.find('{').unwrap()..=body.rfind('}').unwrap()];
-    (status, serde_json::from_str(body).unwrap())
+    (status, body.to_owned())
 }
 
 #[tokio::test]

@@ -1,0 +1,99 @@
+//! What a control plane counts. Labels are closed sets.
+
+use postern_rpc::metrics::Limited;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+/// Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    tokens: Family<TokenLabels, Counter>,
+    pub(crate) audit: AuditCounts,
+    pub(crate) limited: Limited,
+}
+
+/// What a token was asked for with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// By a gateway, for a pod.
+    Assertion,
+    /// By an administrator or a gateway.
+    AccessKey,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    cause: &'static str,
+    result: &'static str,
+}
+
+/// Records that were committed, and lines that were written of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AuditCounts {
+    events: Family<SinkLabels, Counter>,
+    dropped: Family<SinkLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SinkLabels {
+    sink: &'static str,
+}
+
+const DATABASE: SinkLabels = SinkLabels { sink: "database" };
+const STDOUT: SinkLabels = SinkLabels { sink: "stdout" };
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub(crate) fn register(server: &mut postern_rpc::metrics::Metrics) -> Self {
+        let this = Self {
+            tokens: Family::default(),
+            audit: AuditCounts::default(),
+            limited: server.limited(),
+        };
+        let registry = server.registry();
+        registry.register(
+            "tokens_issued",
+            "Requests for access tokens by what came of them",
+            this.tokens.clone(),
+        );
+        registry.register(
+            "audit_events",
+            "Audit records that a sink took",
+            this.audit.events.clone(),
+        );
+        registry.register(
+            "audit_dropped",
+            "Audit records that a sink lost",
+            this.audit.dropped.clone(),
+        );
+        this
+    }
+
+    /// A request for a token was answered.
+    pub(crate) fn asked_for_token(&self, login: Login, granted: bool) {
+        let labels = TokenLabels {
+            cause: match login {
+                Login::Assertion => "assertion",
+                Login::AccessKey => "access_key",
+            },
+            result: if granted { "issued" } else { "refused" },
+        };
+        self.tokens.get_or_create(&labels).inc();
+    }
+}
+
+// === impl AuditCounts ===
+
+impl AuditCounts {
+    pub(crate) fn committed(&self) {
+        self.events.get_or_create(&DATABASE).inc();
+    }
+
+    /// A committed record's line.
+    pub(crate) fn line(&self, written: bool) {
+        let counts = if written { &self.events } else { &self.dropped };
+        counts.get_or_create(&STDOUT).inc();
+    }
+}

@@ -17,6 +17,7 @@ mod hostile;
 mod import;
 mod key_rotation;
 mod leaks;
+mod load;
 mod matrix;
 mod method_settings;
 mod outages;

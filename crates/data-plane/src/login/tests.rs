@@ -19,6 +19,8 @@ use crate::metrics::AuditCounts;
 use crate::sample;
 use crate::snapshot::Opener;
 
+mod load;
+
 /// A gateway that has heard nothing from its control plane, which is away.
 fn login(clock: Clock) -> Login {
     login_with(Snapshot::new(), clock)

@@ -1,4 +1,5 @@
 mod calls;
 mod connections;
+mod limits;
 mod probes;
 mod reflection;

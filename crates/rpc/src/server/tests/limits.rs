@@ -1,0 +1,111 @@
+//! What one client leaves to others. On Linux every 127.x.x.x is an address of its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pb::auth_method_service_client::AuthMethodServiceClient;
+use pb::server_info_service_client::ServerInfoServiceClient;
+use postern_proto::pb;
+use rustls_pki_types::ServerName;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::caller::BearerToken;
+use crate::client::{Credentials as _, request};
+use crate::deadline::Deadline;
+use crate::error::{Failure, Reason};
+use crate::testing::{ADMINISTRATOR, Ca, Running, loopback};
+use crate::tls;
+
+const GREEDY: &str = "127.0.0.2";
+const OTHER: &str = "127.0.0.3";
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(5))
+}
+
+fn channel(server: &Running, from: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.addr)).unwrap();
+    let from: IpAddr = from.parse().unwrap();
+    endpoint.local_address(Some(from)).connect_lazy()
+}
+
+async fn tcp(to: SocketAddr, from: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+async fn greet(addr: SocketAddr, ca: &Ca, from: &str) {
+    let mut config = tls::client_config(Some(&ca.pem())).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = tcp(addr, from).await;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap();
+}
+
+async fn info(channel: &Channel) -> Result<(), Failure> {
+    let mut client = ServerInfoServiceClient::new(channel.clone());
+    let answer = client.get_server_info(request(Default::default(), soon()));
+    answer.await.map(drop).map_err(Failure::from)
+}
+
+#[tokio::test]
+async fn one_client_cant_take_the_calls_of_all() {
+    let mut config = loopback();
+    config.max_calls_per_peer = 1;
+    let server = Running::plain(config).await;
+    let greedy = channel(&server, GREEDY);
+    let mut slow = AuthMethodServiceClient::new(greedy.clone());
+    let slow = tokio::spawn(async move {
+        let list = request(pb::ListAuthMethodsRequest::default(), soon());
+        let list = list.with_bearer(&BearerToken::new(ADMINISTRATOR));
+        slow.list_auth_methods(list).await.map(drop)
+    });
+    server.listing.notified().await;
+
+    let refused = info(&greedy).await.unwrap_err();
+    assert_eq!(refused.reason, Some(Reason::RateLimited), "{refused:?}");
+    assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
+    info(&channel(&server, OTHER)).await.unwrap();
+    slow.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_client_cant_take_the_connections_of_all() {
+    let mut config = loopback();
+    config.max_connections_per_peer = 2;
+    let server = Running::plain(config).await;
+    let _held = (
+        tcp(server.addr, GREEDY).await,
+        tcp(server.addr, GREEDY).await,
+    );
+    let mut third = tcp(server.addr, GREEDY).await;
+    let closed = soon().run(third.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    info(&channel(&server, OTHER)).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn silent_connections_of_one_client_hold_up_nobody_elses_handshake() {
+    let mut config = loopback();
+    config.handshake_timeout = Duration::from_secs(60);
+    config.shutdown_grace = Duration::ZERO;
+    let server = Running::tls(config).await;
+    let mut mute = Vec::new();
+    for _ in 0..300 {
+        mute.push(tcp(server.addr, GREEDY).await);
+    }
+    let ca = server.ca.as_ref().unwrap();
+    soon().run(greet(server.addr, ca, OTHER)).await.unwrap();
+    drop(mute);
+    server.stop().await;
+}

@@ -22,6 +22,7 @@ mod matrix;
 mod method_settings;
 mod outages;
 mod proxies;
+mod reaching;
 mod readme;
 mod refusals;
 mod resilience;

@@ -198,15 +198,16 @@ mod tests {
     #[tokio::test]
     async fn who_comes_while_others_are_answered_is_in_the_next_batch() {
         let bed = Bed::new(1, 3);
-        let asked = futures::future::join_all((0..6).map(|i| bed.ask(i)));
-        let let_go = async {
-            // The first is taken alone, before the worker has run once.
-            bed.let_go.add_permits(10);
-        };
-        let (answers, ()) = tokio::join!(asked, let_go);
-        let sizes: Vec<usize> = answers.into_iter().map(Result::unwrap).collect();
-        assert_eq!(sizes, [3, 3, 3, 3, 3, 3]);
-        assert_eq!(bed.busy.load(Ordering::SeqCst), 2);
+        let mut first = Box::pin(bed.ask(0));
+        assert!(futures::poll!(&mut first).is_pending());
+        tokio::task::yield_now().await;
+        assert_eq!(bed.busy.load(Ordering::SeqCst), 1, "it waits for nobody");
+        let rest = futures::future::join_all((1..6).map(|i| bed.ask(i)));
+        bed.let_go.add_permits(3);
+        let (first, rest) = tokio::join!(first, rest);
+        assert_eq!(first.unwrap(), 1);
+        let sizes: Vec<usize> = rest.into_iter().map(Result::unwrap).collect();
+        assert_eq!(sizes, [3, 3, 3, 2, 2]);
         assert_eq!(bed.batches.lock().workers, 0);
     }
 

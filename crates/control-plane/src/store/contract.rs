@@ -3,6 +3,7 @@
 
 mod audit;
 mod auth_methods;
+mod batches;
 mod bed;
 mod connecting;
 mod exchange;

@@ -36,6 +36,11 @@ impl Bed {
         Self::new(url, None, Some(folder)).await
     }
 
+    /// On a server of the test's own.
+    pub(super) async fn at(url: &str) -> Self {
+        Self::new(url.to_owned(), None, None).await
+    }
+
     async fn new(url: String, database: Option<TestDatabase>, folder: Option<TempDir>) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink: AuditSink = {

@@ -36,8 +36,8 @@ const BATCHES: Limits = Limits {
     workers: 2,
     questions: 32,
 };
-/// From batch to batch: there are enough for everybody else.
-const KEEPS_CONNECTION: bool = true;
+/// Those of logins: there are enough for everybody else.
+const KEEPS_CONNECTIONS: bool = true;
 
 const CHANNEL: &str = "postern_revision";
 const MAX_CONNECTIONS: u32 = 20;

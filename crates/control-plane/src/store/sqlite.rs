@@ -35,7 +35,7 @@ const BATCHES: Limits = Limits {
     questions: 32,
 };
 /// There is only one to write with, and administrators must have their turn.
-const KEEPS_CONNECTION: bool = false;
+const KEEPS_CONNECTIONS: bool = false;
 
 const READERS: u32 = 8;
 /// How long a call waits for its turn, then it is unavailable.

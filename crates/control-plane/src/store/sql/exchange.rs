@@ -13,10 +13,10 @@ use postern_core::auth_method::AuthMethod;
 use postern_core::policy::Grant;
 use postern_core::resource_id::ConfigName;
 use sqlx::Connection as _;
-use sqlx::pool::PoolConnection;
 
-use super::super::{BEGIN_LOGIN, KEEPS_CONNECTION};
-use super::{Db, Engine, audit};
+use super::super::BEGIN_LOGIN;
+use super::kept::Lent;
+use super::{Engine, audit};
 use crate::store::batches::Worker;
 use crate::store::exchange::{self, Refusal};
 use crate::store::{Exchange, Exchanged, Granted, Inconsistent, StoreError};
@@ -44,17 +44,11 @@ enum Settled {
 pub(super) type Answer = Result<Exchanged, StoreError>;
 
 /// Answers batches of exchanges.
-struct Exchanges {
-    engine: Arc<Engine>,
-    connection: Option<PoolConnection<Db>>,
-}
+struct Exchanges(Arc<Engine>);
 
 impl Engine {
     pub(in crate::store) async fn exchange(self: &Arc<Self>, request: &Exchange) -> Answer {
-        let worker = || Exchanges {
-            engine: Arc::clone(self),
-            connection: None,
-        };
+        let worker = || Exchanges(Arc::clone(self));
         match self.exchanges.ask(request.clone(), worker).await {
             Ok(answer) => answer,
             Err(gone) => Err(gone.into()),
@@ -86,22 +80,31 @@ impl Worker<Exchange, Answer> for Exchanges {
 }
 
 impl Exchanges {
+    /// Once more where a kept connection turned out to be gone: what the first time has written
+    /// after all is found again, since these are the same bytes.
+    async fn together(&self, requests: &[Exchange]) -> Result<Vec<Answer>, StoreError> {
+        let connections = &self.0.for_exchanges;
+        let lent = connections.take().await?;
+        let rested = lent.rested;
+        match self.on(lent, requests).await {
+            Err(StoreError::Unavailable(_)) if rested => {
+                self.on(connections.fresh().await?, requests).await
+            }
+            done => done,
+        }
+    }
+
     /// One transaction. No login is answered before its commit.
-    async fn together(&mut self, requests: &[Exchange]) -> Result<Vec<Answer>, StoreError> {
-        // The pool asks the database whether a connection is there each time that it changes hands.
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.engine.writers.acquire().await?,
-        };
-        let mut tx = connection.begin_with(BEGIN_LOGIN).await?;
+    async fn on(&self, mut lent: Lent, requests: &[Exchange]) -> Result<Vec<Answer>, StoreError> {
+        let mut tx = lent.connection.begin_with(BEGIN_LOGIN).await?;
         let decisions = decide::all(&mut tx, requests).await?;
         let settled = issue::all(&mut tx, requests, decisions).await?;
         let events = requests.iter().zip(&settled);
         let events: Vec<Event> = events.filter_map(|(r, settled)| settled.event(r)).collect();
         let new = audit::insert(&mut tx, &events).await?;
         tx.commit().await?;
-        self.engine.hooks.recorded(new);
-        self.connection = Some(connection).filter(|_| KEEPS_CONNECTION);
+        self.0.for_exchanges.give_back(lent);
+        self.0.hooks.recorded(new);
         Ok(settled.into_iter().map(Settled::answer).collect())
     }
 }

@@ -8,6 +8,7 @@ mod exchange;
 mod feed;
 mod gateways;
 mod k8s_auth_configs;
+mod kept;
 mod key_uses;
 mod session;
 mod sweep;
@@ -26,6 +27,7 @@ use crate::store::hooks::Hooks;
 use crate::store::{Exchange, StoreError};
 
 use config_write::ConfigWrite;
+use kept::Kept;
 
 type Connection = <Db as Database>::Connection;
 
@@ -35,11 +37,15 @@ pub(in crate::store) struct Engine {
     hooks: Hooks,
     exchanges: Arc<Batches<Exchange, exchange::Answer>>,
     sessions: Arc<Batches<(TokenHash, Timestamp), session::Answer>>,
+    for_exchanges: Kept,
+    for_sessions: Kept,
 }
 
 impl Engine {
     pub(super) fn new(readers: Pool<Db>, writers: Pool<Db>, hooks: Hooks) -> Self {
         Self {
+            for_exchanges: Kept::new(writers.clone()),
+            for_sessions: Kept::new(readers.clone()),
             readers,
             writers,
             hooks,

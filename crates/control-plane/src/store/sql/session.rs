@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use postern_core::access_token::TokenHash;
-use sqlx::pool::PoolConnection;
 
-use super::super::KEEPS_CONNECTION;
-use super::{Connection, Db, Engine};
+use super::kept::Lent;
+use super::{Connection, Engine};
 use crate::store::batches::Worker;
 use crate::store::rows::SessionRow;
 use crate::store::{Session, StoreError};
@@ -18,10 +17,7 @@ use crate::store::{Session, StoreError};
 pub(super) type Answer = Result<Option<Session>, StoreError>;
 
 /// Answers batches of questions.
-struct Sessions {
-    engine: Arc<Engine>,
-    connection: Option<PoolConnection<Db>>,
-}
+struct Sessions(Arc<Engine>);
 
 impl Engine {
     pub(in crate::store) async fn session(
@@ -29,10 +25,7 @@ impl Engine {
         token: &TokenHash,
         now: Timestamp,
     ) -> Answer {
-        let worker = || Sessions {
-            engine: Arc::clone(self),
-            connection: None,
-        };
+        let worker = || Sessions(Arc::clone(self));
         match self.sessions.ask((*token, now), worker).await {
             Ok(answer) => answer,
             Err(gone) => Err(gone.into()),
@@ -55,23 +48,33 @@ impl Worker<(TokenHash, Timestamp), Answer> for Sessions {
 }
 
 impl Sessions {
+    /// Once more where a kept connection turned out to be gone.
+    async fn read(&self, questions: &[(TokenHash, Timestamp)]) -> Result<Vec<Answer>, StoreError> {
+        let connections = &self.0.for_sessions;
+        let lent = connections.take().await?;
+        let rested = lent.rested;
+        match self.on(lent, questions).await {
+            Err(StoreError::Unavailable(_)) if rested => {
+                self.on(connections.fresh().await?, questions).await
+            }
+            done => done,
+        }
+    }
+
     /// Few different tokens call: each is read once.
-    async fn read(
-        &mut self,
+    async fn on(
+        &self,
+        mut lent: Lent,
         questions: &[(TokenHash, Timestamp)],
     ) -> Result<Vec<Answer>, StoreError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.engine.readers.acquire().await?,
-        };
         let mut rows: BTreeMap<&[u8], Option<SessionRow>> = BTreeMap::new();
         for (token, _) in questions {
             let hash = token.as_bytes().as_slice();
             if !rows.contains_key(hash) {
-                rows.insert(hash, row(&mut connection, hash).await?);
+                rows.insert(hash, row(&mut lent.connection, hash).await?);
             }
         }
-        self.connection = Some(connection).filter(|_| KEEPS_CONNECTION);
+        self.0.for_sessions.give_back(lent);
         let answer = |(token, now): &(TokenHash, Timestamp)| {
             let row = rows
                 .get(token.as_bytes().as_slice())

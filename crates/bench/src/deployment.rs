@@ -15,7 +15,7 @@ use postern_proto::pb::k8s_auth_config_service_client::K8sAuthConfigServiceClien
 use postern_rpc::caller::BearerToken;
 use postern_rpc::client::Credentials as _;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tonic::Request;
 use tonic::transport::Channel;
 
@@ -54,6 +54,7 @@ impl Postern {
         };
         let deployment = Deployment::init(dir, &options)?;
         let admin = AdminFile::read(&deployment.admin())?;
+        without_caches(&deployment)?;
         let path = dir.to_str().context("the folder's name isn't text")?;
         let arguments = [path, &control_plane, database_url];
         let control_plane = Server::start("control-plane", dir, &arguments)?;
@@ -87,6 +88,14 @@ impl Postern {
     pub(crate) fn access_id(&self) -> Result<AccessId> {
         Ok(self.method.access_id.parse()?)
     }
+}
+
+/// Each login is to be one that the gateway has never seen.
+fn without_caches(deployment: &Deployment) -> Result<()> {
+    let path = deployment.gateway_config();
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    file["limits"] = json!({ "verdict_cache_ttl_seconds": 0, "refusal_cache_ttl_seconds": 0 });
+    Ok(std::fs::write(path, file.to_string())?)
 }
 
 fn free_port() -> Result<String> {

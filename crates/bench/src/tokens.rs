@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// An API server remembers a yes for ten seconds, and so does a gateway at most.
+/// An API server remembers a yes for ten seconds. The gateway's own cache is off.
 const REST: Duration = Duration::from_secs(11);
 
 pub(crate) struct Tokens(Mutex<VecDeque<(Option<Instant>, Arc<str>)>>);

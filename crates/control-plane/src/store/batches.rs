@@ -1,8 +1,9 @@
 //! Calls that come while others are under way, answered together.
 //!
-//! Nobody waits for more to come: who finds a free worker is taken at once, and a worker that is
+//! Nobody waits for more to come: who finds nobody at work is taken at once, and a worker that is
 //! done takes all who came meanwhile. What a batch costs once, such as a durable commit, is shared
-//! by as many as there are at the time.
+//! by as many as there are at the time. Only when a whole batch is waiting does another worker
+//! begin: two halves would cost twice.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,7 +70,7 @@ impl<Q: Send + Sync + 'static, A: Send + 'static> Batches<Q, A> {
         let place = {
             let mut state = self.lock();
             state.waiting.push_back((question, answer));
-            (state.workers < self.limits.workers).then(|| {
+            state.wants_worker(self.limits).then(|| {
                 state.workers += 1;
                 Place {
                     batches: Arc::clone(self),
@@ -93,6 +94,11 @@ impl<Q, A> Batches<Q, A> {
 // === impl State ===
 
 impl<Q, A> State<Q, A> {
+    fn wants_worker(&self, limits: Limits) -> bool {
+        let enough = limits.questions * self.workers;
+        self.workers < limits.workers && self.waiting.len() > enough
+    }
+
     /// Those who still listen.
     fn take(&mut self, most: usize) -> (Vec<Q>, Vec<oneshot::Sender<A>>) {
         let (mut questions, mut callers) = (Vec::new(), Vec::new());
@@ -209,6 +215,23 @@ mod tests {
         let sizes: Vec<usize> = rest.into_iter().map(Result::unwrap).collect();
         assert_eq!(sizes, [3, 3, 3, 2, 2]);
         assert_eq!(bed.batches.lock().workers, 0);
+    }
+
+    #[tokio::test]
+    async fn more_than_a_batch_that_waits_gets_another_worker() {
+        let bed = Bed::new(2, 3);
+        let mut first = Box::pin(bed.ask(0));
+        assert!(futures::poll!(&mut first).is_pending());
+        tokio::task::yield_now().await;
+        let mut few = Box::pin(futures::future::join_all((1..4).map(|i| bed.ask(i))));
+        assert!(futures::poll!(&mut few).is_pending());
+        assert_eq!(bed.batches.lock().workers, 1);
+        let mut one_more = Box::pin(bed.ask(4));
+        assert!(futures::poll!(&mut one_more).is_pending());
+        assert_eq!(bed.batches.lock().workers, 2);
+        bed.let_go.add_permits(4);
+        let (_, few, _) = tokio::join!(first, few, one_more);
+        assert!(few.into_iter().all(|size| size.unwrap() == 3));
     }
 
     #[tokio::test]

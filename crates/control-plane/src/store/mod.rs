@@ -16,6 +16,7 @@ mod exchange;
 mod hooks;
 mod key_uses;
 mod page;
+mod parsed;
 mod postgres;
 mod rows;
 mod sqlite;

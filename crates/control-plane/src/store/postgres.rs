@@ -30,10 +30,8 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const BEFORE_CONFIG_COMMIT: Option<&str> =
     Some("SELECT pg_advisory_xact_lock(7306086897); NOTIFY postern_revision");
 
-/// A batch of logins is worked on while another one waits for its commit; more at once would be
-/// smaller ones, and cost more.
 const BATCHES: Limits = Limits {
-    workers: 2,
+    workers: 4,
     questions: 32,
 };
 /// Those of logins: there are enough for everybody else.

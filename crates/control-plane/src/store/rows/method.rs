@@ -15,7 +15,7 @@ use super::{Inconsistent, RowOf};
 pub(in crate::store) const KIND_KUBERNETES: &str = "kubernetes";
 pub(in crate::store) const KIND_ACCESS_KEY: &str = "access_key";
 
-#[derive(sqlx::FromRow)]
+#[derive(PartialEq, sqlx::FromRow)]
 pub(in crate::store) struct MethodRow {
     uid: String,
     id: String,

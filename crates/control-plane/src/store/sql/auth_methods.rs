@@ -40,16 +40,24 @@ pub(super) async fn get(
     connection: &mut Connection,
     method: &MethodRef,
 ) -> Result<Option<Stored<AuthMethod>>, StoreError> {
+    let rows = rows(connection, method).await?;
+    let method = methods(&rows).next().map(|(_, method)| method);
+    Ok(method.transpose()?)
+}
+
+/// All of one method; none where there is no such method.
+pub(super) async fn rows(
+    connection: &mut Connection,
+    method: &MethodRef,
+) -> Result<Vec<MethodRow>, sqlx::Error> {
     let (statement, key) = match method {
         MethodRef::Id(id) => (select!("m.id = $1"), id.as_str()),
         MethodRef::AccessId(id) => (select!("m.access_id = $1"), id.as_str()),
     };
-    let rows: Vec<MethodRow> = sqlx::query_as(statement)
+    sqlx::query_as(statement)
         .bind(key)
         .fetch_all(connection)
-        .await?;
-    let method = methods(&rows).next().map(|(_, method)| method);
-    Ok(method.transpose()?)
+        .await
 }
 
 pub(super) async fn get_by_access_id(

@@ -97,7 +97,7 @@ impl Exchanges {
     /// One transaction. No login is answered before its commit.
     async fn on(&self, mut lent: Lent, requests: &[Exchange]) -> Result<Vec<Answer>, StoreError> {
         let mut tx = lent.connection.begin_with(BEGIN_LOGIN).await?;
-        let decisions = decide::all(&mut tx, requests).await?;
+        let decisions = decide::all(&mut tx, &self.0.parsed, requests).await?;
         let settled = issue::all(&mut tx, requests, decisions).await?;
         let events = requests.iter().zip(&settled);
         let events: Vec<Event> = events.filter_map(|(r, settled)| settled.event(r)).collect();

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use super::{BATCHES, BEFORE_CONFIG_COMMIT, BEGIN_LOGIN, BEGIN_READ, BEGIN_WRITE, Db};
 use crate::store::batches::Batches;
 use crate::store::hooks::Hooks;
+use crate::store::parsed::Parsed;
 use crate::store::{Exchange, StoreError};
 
 use config_write::ConfigWrite;
@@ -39,6 +40,7 @@ pub(in crate::store) struct Engine {
     sessions: Arc<Batches<(TokenHash, Timestamp), session::Answer>>,
     for_exchanges: Kept,
     for_sessions: Kept,
+    parsed: Parsed,
 }
 
 impl Engine {
@@ -51,6 +53,7 @@ impl Engine {
             hooks,
             exchanges: Batches::new(BATCHES),
             sessions: Batches::new(BATCHES),
+            parsed: Parsed::default(),
         }
     }
 

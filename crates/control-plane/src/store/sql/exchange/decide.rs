@@ -12,11 +12,12 @@ use uuid::Uuid;
 use super::super::{Connection, auth_methods};
 use super::{Allowed, Decision};
 use crate::store::exchange::{self, ConfigFacts, Refusal};
-use crate::store::{Exchange, Inconsistent, StoreError};
+use crate::store::parsed::Parsed;
+use crate::store::{Exchange, Inconsistent, MethodRef, StoreError};
 
 /// What this transaction has read. Who changes any of it waits until the transaction's end.
-#[derive(Default)]
-struct Rules {
+struct Rules<'e> {
+    parsed: &'e Parsed,
     methods: HashMap<AccessId, Result<Option<Arc<AuthMethod>>, Inconsistent>>,
     configs: HashMap<Uuid, Option<ConfigFacts>>,
 }
@@ -24,9 +25,14 @@ struct Rules {
 /// In the requests' order.
 pub(super) async fn all(
     connection: &mut Connection,
+    parsed: &Parsed,
     requests: &[Exchange],
 ) -> Result<Vec<Decision>, StoreError> {
-    let mut rules = Rules::default();
+    let mut rules = Rules {
+        parsed,
+        methods: HashMap::new(),
+        configs: HashMap::new(),
+    };
     let mut decisions = Vec::with_capacity(requests.len());
     for request in requests {
         decisions.push(decide(connection, &mut rules, request).await?);
@@ -36,7 +42,7 @@ pub(super) async fn all(
 
 async fn decide(
     connection: &mut Connection,
-    rules: &mut Rules,
+    rules: &mut Rules<'_>,
     request: &Exchange,
 ) -> Result<Decision, StoreError> {
     let method = match rules.method(connection, &request.access_id).await? {
@@ -74,7 +80,7 @@ async fn decide(
 
 // === impl Rules ===
 
-impl Rules {
+impl Rules<'_> {
     /// The inner error is of this method alone.
     async fn method(
         &mut self,
@@ -85,12 +91,10 @@ impl Rules {
             Entry::Occupied(known) => return Ok(known.get().clone()),
             Entry::Vacant(unknown) => unknown,
         };
-        let read = match auth_methods::get_by_access_id(connection, access_id).await {
-            Ok(method) => Ok(method.map(|method| Arc::new(method.value))),
-            Err(StoreError::Inconsistent(fault)) => Err(fault),
-            Err(error) => return Err(error),
-        };
-        Ok(entry.insert(read).clone())
+        let method = MethodRef::AccessId(access_id.clone());
+        let rows = auth_methods::rows(connection, &method).await?;
+        let method = self.parsed.method(access_id, rows);
+        Ok(entry.insert(method).clone())
     }
 
     async fn config(

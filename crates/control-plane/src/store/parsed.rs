@@ -1,0 +1,47 @@
+//! Auth methods as they were parsed last. Reading the rows is what makes a decision one on the
+//! database's rules; parsing the same rows again and again is only work.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use postern_core::access_id::AccessId;
+use postern_core::auth_method::AuthMethod;
+
+use super::Inconsistent;
+use super::rows::{MethodRow, methods};
+
+/// More methods than that are parsed anew now and then.
+const MOST: usize = 1024;
+
+/// By access ID.
+#[derive(Default)]
+pub(super) struct Parsed(Mutex<HashMap<AccessId, OfRows>>);
+
+/// A method, and the rows that it is good for.
+type OfRows = (Vec<MethodRow>, Arc<AuthMethod>);
+
+impl Parsed {
+    /// The method of these rows, all of one; `None` of none.
+    pub(super) fn method(
+        &self,
+        access_id: &AccessId,
+        rows: Vec<MethodRow>,
+    ) -> Result<Option<Arc<AuthMethod>>, Inconsistent> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((same, method)) = known.get(access_id)
+            && *same == rows
+        {
+            return Ok(Some(Arc::clone(method)));
+        }
+        known.remove(access_id);
+        let Some((_, method)) = methods(&rows).next() else {
+            return Ok(None);
+        };
+        let method = Arc::new(method?.value);
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(access_id.clone(), (rows, Arc::clone(&method)));
+        Ok(Some(method))
+    }
+}

@@ -21,7 +21,7 @@ use crate::kubernetes::ApiServer;
 use crate::process::{self, Group, Server};
 use crate::report::{Ratio, Report, Series, Share};
 use crate::rounds::{Limits, Round, count, round};
-use crate::tokens::Tokens;
+use crate::tokens::{REST, Tokens};
 
 const NO_LIMIT: usize = usize::MAX;
 /// How many calls of one client say what it takes alone, in each round.
@@ -100,7 +100,9 @@ async fn measure(
 ) -> Result<Report> {
     note("making tokens");
     let reviewer = api_server.reviewer().await?;
-    let tokens = Arc::new(Tokens::new(api_server.mint(args.tokens).await?));
+    // A simulated API server remembers nothing.
+    let rest = simulator.as_ref().map_or(REST, |_| Duration::ZERO);
+    let tokens = Arc::new(Tokens::new(api_server.mint(args.tokens).await?, rest));
     let postgres = match &args.database_url {
         Some(url) => Some(Postgres::open(url, u32::try_from(args.clients)?).await?),
         None => None,
@@ -147,7 +149,7 @@ async fn measure(
     let mut report = summary(args, turns, commits);
     (report.sign_us, report.verify_us) = (sign_us, verify_us);
     (report.api_server, report.database) = (api_server.name.clone(), database);
-    report.tokens = tokens.len();
+    (report.tokens, report.rest_seconds) = (tokens.len(), tokens.rest.as_secs());
     Ok(report)
 }
 
@@ -362,6 +364,7 @@ fn summary(args: &LoginArgs, turns: Vec<Turns>, commits: Vec<(Round, Round)>) ->
         rounds: args.rounds,
         round_seconds: args.seconds,
         tokens: 0,
+        rest_seconds: 0,
         series,
         ratios,
         added_alone_ms,

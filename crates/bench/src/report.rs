@@ -58,6 +58,8 @@ pub(crate) struct Report {
     pub(crate) rounds: usize,
     pub(crate) round_seconds: f64,
     pub(crate) tokens: usize,
+    /// How long a token wasn't presented again.
+    pub(crate) rest_seconds: u64,
     pub(crate) series: Vec<Series>,
     pub(crate) ratios: Vec<Ratio>,
     /// Of a login alone, beyond a review alone.
@@ -139,13 +141,14 @@ impl Report {
 
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
-            "{}; {}; {} processors; {} rounds of {} s of each, in turn; {} tokens, none presented twice within 11 s\n\n{}\n\n",
+            "{}; {}; {} processors; {} rounds of {} s of each, in turn; {} tokens, none presented twice within {} s\n\n{}\n\n",
             self.api_server,
             self.database,
             self.processors,
             self.rounds,
             self.round_seconds,
             self.tokens,
+            self.rest_seconds,
             self.calls(),
         );
         for Ratio {

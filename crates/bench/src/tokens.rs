@@ -4,22 +4,29 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// An API server remembers a yes for ten seconds. The gateway's own cache is off.
-const REST: Duration = Duration::from_secs(11);
+/// A real API server remembers a yes for ten seconds. The gateway's own cache is off.
+pub(crate) const REST: Duration = Duration::from_secs(11);
 
-pub(crate) struct Tokens(Mutex<VecDeque<(Option<Instant>, Arc<str>)>>);
+pub(crate) struct Tokens {
+    tokens: Mutex<VecDeque<(Option<Instant>, Arc<str>)>>,
+    /// How long one isn't presented again.
+    pub(crate) rest: Duration,
+}
 
 impl Tokens {
-    pub(crate) fn new(tokens: Vec<String>) -> Self {
+    pub(crate) fn new(tokens: Vec<String>, rest: Duration) -> Self {
         let fresh = tokens.into_iter().map(|token| (None, Arc::from(token)));
-        Self(Mutex::new(fresh.collect()))
+        Self {
+            tokens: Mutex::new(fresh.collect()),
+            rest,
+        }
     }
 
     /// `None` when those that are left were presented a moment ago.
     pub(crate) fn take(&self) -> Option<Arc<str>> {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let (used, _) = tokens.front()?;
-        if used.is_some_and(|used| used.elapsed() < REST) {
+        if used.is_some_and(|used| used.elapsed() < self.rest) {
             return None;
         }
         let (_, token) = tokens.pop_front()?;
@@ -28,7 +35,7 @@ impl Tokens {
     }
 
     pub(crate) fn len(&self) -> usize {
-        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.len()
     }
 }
@@ -39,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_token_is_given_once_until_it_is_forgotten() {
-        let tokens = Tokens::new(vec!["a".to_owned(), "b".to_owned()]);
+        let tokens = Tokens::new(vec!["a".to_owned(), "b".to_owned()], REST);
         assert_eq!(tokens.take().as_deref(), Some("a"));
         assert_eq!(tokens.take().as_deref(), Some("b"));
         assert_eq!(tokens.take(), None);

@@ -8,7 +8,7 @@ use serde_json::Value;
 fn the_rig_measures_logins_against_the_simulator_and_stops_by_itself() {
     let output = Command::new(env!("CARGO_BIN_EXE_postern-bench"))
         .args(["login", "--json", "--clients=2", "--rounds=1"])
-        .args(["--seconds=0.1", "--tokens=300"])
+        .args(["--seconds=0.1", "--tokens=100"])
         .env_remove("POSTERN_TUTORIAL_DATABASE_URL")
         .env_remove("POSTERN_TEST_KUBECONFIG")
         .stdin(Stdio::null())

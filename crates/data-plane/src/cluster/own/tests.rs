@@ -192,6 +192,26 @@ async fn a_mounted_token_that_changes_is_used_and_old_connections_close() {
 }
 
 #[tokio::test]
+async fn old_connections_close_even_if_the_new_files_lead_nowhere() {
+    let (sim, other) = (sim().await, sim().await);
+    let token = account(&sim, "gateway", false);
+    let mounted = Pod::new(&sim, &token);
+    let own = mounted.own(&sim);
+    let pinned = own.pin(soon()).await.unwrap();
+    let cluster =
+        Cluster::new(config(&sim, &pinned), &Shared::uncounted(Arc::clone(&own))).unwrap();
+    let pod = sim.pod_token("my-namespace-a", "mypod1").unwrap();
+    verify(&cluster, &pod).await.unwrap().unwrap();
+    timeout(Duration::from_secs(5), sim.until_open(1))
+        .await
+        .unwrap();
+    mounted.mount(&other, &token);
+    own.refresh().await;
+    let closed = timeout(Duration::from_secs(5), sim.until_open(0)).await;
+    assert!(closed.is_ok(), "the old connection stayed open");
+}
+
+#[tokio::test]
 async fn an_unreadable_token_is_a_fault_of_its_own_and_the_pods_token_never_takes_its_place() {
     let sim = sim().await;
     let mounted = Pod::new(&sim, &account(&sim, "gateway", true));

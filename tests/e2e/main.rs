@@ -20,6 +20,7 @@ mod leaks;
 mod load;
 mod matrix;
 mod method_settings;
+mod offline;
 mod outages;
 mod proxies;
 mod reaching;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 use crate::access_id::AccessId;
 use crate::facts::VerificationMode;
 use crate::invalid::{Invalid, Violations};
+use crate::jwks::Jwks;
 use crate::key::SigningKey;
 use crate::resource_id::ConfigName;
 
@@ -49,8 +51,8 @@ pub struct K8sAuthConfig {
     pub timeouts: Timeouts,
     /// How tokens are verified.
     pub mode: VerificationMode,
-    /// JWK set of the cluster's token signers; empty: asked of the cluster. No part of `Review`.
-    pub jwks: String,
+    /// Public keys of the cluster's token signers; `None`: asked of the cluster. No part of `Review`.
+    pub jwks: Option<Arc<Jwks>>,
     /// Which issuers tokens may come from.
     pub issuers: Issuers,
     /// Every login is refused.

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::auth_method::{Audiences, AuthMethod, Kubernetes, TokenTraits};
 use crate::check::{Check, Finding, Shown, Step};
-use crate::facts::Facts;
+use crate::facts::{Facts, VerificationMode};
 use crate::ip;
 use crate::reason::DenyReason;
 use crate::rule::Miss;
@@ -90,7 +90,7 @@ const ADMISSION: &[(&str, AdmissionCheck)] = &[
 
 /// Whether the presented token is one that the method takes, by the field that says so; its
 /// `TokenBounds` come first.
-const TOKEN: &[(&str, TokenCheck)] = &[("audiences", audiences)];
+const TOKEN: &[(&str, TokenCheck)] = &[("mode", offline_audiences), ("audiences", audiences)];
 
 /// Whether the method takes logins at all, now and from that address.
 ///
@@ -279,6 +279,20 @@ fn audiences(presented: Presented<'_>) -> Option<Finding<'_>> {
         holds,
         DenyReason::AudienceNotConfirmed,
     ))
+}
+
+/// What nobody reviewed must be for somebody in particular: a token for the API server, or for anybody, is in too many
+/// hands.
+fn offline_audiences(presented: Presented<'_>) -> Option<Finding<'_>> {
+    let listed = presented.kubernetes.audiences.listed();
+    (presented.facts.mode == VerificationMode::Offline).then(|| {
+        Finding::new(
+            Shown::Text("listed audiences"),
+            Shown::Texts(listed),
+            !listed.is_empty(),
+            DenyReason::OfflineWithoutAudiences,
+        )
+    })
 }
 
 fn first_that_holds(kubernetes: &Kubernetes, facts: &Facts) -> Result<usize, Denial> {

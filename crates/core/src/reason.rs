@@ -70,6 +70,16 @@ reasons! {
     TokenClaimMalformed = "TOKEN_CLAIM_MALFORMED",
     /// The API server says that the token isn't good.
     TokenNotAuthenticated = "TOKEN_NOT_AUTHENTICATED",
+    /// The presented token names no key, or none of the cluster's.
+    TokenKeyUnknown = "TOKEN_KEY_UNKNOWN",
+    /// The key that the presented token names didn't sign it.
+    TokenSignatureInvalid = "TOKEN_SIGNATURE_INVALID",
+    /// The config verifies offline, and the method lists no audiences.
+    OfflineWithoutAudiences = "OFFLINE_WITHOUT_AUDIENCES",
+    /// The verified service account's namespace doesn't exist.
+    NamespaceGone = "NAMESPACE_GONE",
+    /// The verified service account doesn't exist, or another one has its name by now.
+    ServiceAccountGone = "SERVICE_ACCOUNT_GONE",
     /// The API server confirmed none of the audiences that were asked for.
     AudienceNotConfirmed = "AUDIENCE_NOT_CONFIRMED",
     /// The reviewed user isn't a service account, or its name or UID is missing.

@@ -76,7 +76,7 @@ pub(crate) fn config(sim: &KubeSim) -> K8sAuthConfig {
         },
         timeouts: Timeouts::default(),
         mode: VerificationMode::Review,
-        jwks: String::new(),
+        jwks: None,
         issuers: Issuers::parse(vec![sim.issuer().to_owned()], false).unwrap(),
         disabled: false,
         token_exp: TokenExp::default(),

@@ -99,8 +99,12 @@ impl Health {
     /// A login found its API server out of order: that needn't wait for the next round.
     pub(crate) fn saw(&self, cluster: &Cluster, fault: &ReviewFault) {
         match fault {
-            // A caller's own deadline, and the gateway's own limits, say nothing about the cluster.
-            ReviewFault::Timeout | ReviewFault::QueueFull | ReviewFault::Lost => {}
+            // A caller's own deadline, and the gateway's own limits, say nothing about the cluster, nor do
+            // its keys about its reviews.
+            ReviewFault::Timeout
+            | ReviewFault::Keys(_)
+            | ReviewFault::QueueFull
+            | ReviewFault::Lost => {}
             fault => {
                 self.record(cluster.config(), probed::of_review(Some(fault)));
             }

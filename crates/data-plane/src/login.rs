@@ -7,7 +7,7 @@ use postern_core::access_token::AccessToken;
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::AuthMethod;
 use postern_core::clock::Clock;
-use postern_core::facts::Facts;
+use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::TokenExp;
 use postern_core::policy::{self, Admission, Denial};
 use postern_core::reason::DenyReason;
@@ -146,7 +146,11 @@ impl Login {
             return Err(DenyReason::ConfigDisabled.into());
         }
         let admission = policy::admit(&route.method, attempt.caller.ip, self.now())?;
-        token.check_early(&config.issuers, admission.kubernetes(), self.now())?;
+        let method = admission.kubernetes();
+        if config.mode == VerificationMode::Offline && method.audiences.listed().is_empty() {
+            return Err(DenyReason::OfflineWithoutAudiences.into());
+        }
+        token.check_early(&config.issuers, method, self.now())?;
         stopwatch.enter(Step::Verify);
         let facts = self.verify(route, token, admission, attempt).await?;
         stopwatch.enter(Step::Policy);

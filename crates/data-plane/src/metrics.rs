@@ -310,7 +310,6 @@ impl ClusterMetrics {
         self.now.credential_expiry.store(at, Ordering::Relaxed);
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "no mode fetches keys yet"))]
     /// The cluster's keys were fetched at `now`, or couldn't be.
     pub(crate) fn jwks_fetched(&self, success: bool, now: Timestamp) {
         let labels = FetchLabels {

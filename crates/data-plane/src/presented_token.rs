@@ -5,9 +5,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use postern_core::auth_method::{Kubernetes, TokenBounds};
 use postern_core::facts::VerificationMode;
+use postern_core::jwks::{Jwks, SignatureFault};
 use postern_core::k8s_auth_config::Issuers;
 use postern_core::reason::DenyReason;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,8 +26,6 @@ mod tests;
 
 /// The longest token that is looked at, in bytes.
 pub(crate) const MAX_LENGTH: usize = 16 * 1024;
-/// How far clocks may differ; what kube-apiserver allows.
-const SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// What clusters sign with: kube-apiserver's own keys, and external signers.
 const ALGORITHMS: [&str; 6] = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"];
 /// Headers that ask a verifier to take a key, or rules, from the token itself.
@@ -35,6 +34,9 @@ const FORBIDDEN_HEADERS: [&str; 5] = ["crit", "jku", "jwk", "x5u", "x5c"];
 /// A JWT of at most 16 KiB with an acceptable header, whose claims could be read. Secret.
 pub(crate) struct PresentedToken {
     text: SecretString,
+    algorithm: String,
+    /// `kid`: which key signed it. Never empty.
+    key_id: Option<String>,
     claims: Claims,
 }
 
@@ -59,12 +61,18 @@ impl PresentedToken {
         let header = object(header, "has a header that is not a JSON object")?;
         let payload = object(payload, "has a payload that is not a JSON object")?;
         decode(signature).ok_or(Rejection::Shape("has a signature that is not base64url"))?;
-        check_header(&header).map_err(Rejection::Denied)?;
+        let algorithm = check_header(&header).map_err(Rejection::Denied)?;
         if signature.is_empty() {
             return Err(Rejection::Denied(DenyReason::TokenSignatureEmpty));
         }
+        let key_id = claims::text(&header, "kid").map_err(Rejection::Denied)?;
         let claims = Claims::read(&payload).map_err(Rejection::Denied)?;
-        Ok(Self { text, claims })
+        Ok(Self {
+            text,
+            algorithm,
+            key_id: key_id.filter(|id| !id.is_empty()),
+            claims,
+        })
     }
 
     /// The token, for the API server alone.
@@ -75,6 +83,24 @@ impl PresentedToken {
     /// What the token says, unverified.
     pub(crate) fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// Whether it says which key signed it.
+    pub(crate) fn names_a_key(&self) -> bool {
+        self.key_id.is_some()
+    }
+
+    /// Whether the key that it names signed these very bytes. After that, all that it says is what the holder of that
+    /// key said.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn signed_with(&self, keys: &Jwks) -> Result<(), SignatureFault> {
+        let id = self.key_id.as_deref().ok_or(SignatureFault::UnknownKey)?;
+        let signed = self.text.expose_secret().rsplit_once('.');
+        let (message, signature) = signed.ok_or(SignatureFault::Wrong)?;
+        let signature = decode(signature).ok_or(SignatureFault::Wrong)?;
+        keys.verify(id, &self.algorithm, message.as_bytes(), &signature)
     }
 
     /// Refuses what the API server or the method would refuse anyway, so that it isn't asked.
@@ -96,18 +122,7 @@ impl PresentedToken {
         if !issuers.accept(claims.issuer.as_deref()) {
             return Err(DenyReason::TokenIssuerNotTrusted);
         }
-        if claims
-            .expire_time
-            .is_some_and(|exp| now.duration_since(exp) > SKEW)
-        {
-            return Err(DenyReason::TokenExpired);
-        }
-        if claims
-            .not_before
-            .is_some_and(|nbf| nbf.duration_since(now) > SKEW)
-        {
-            return Err(DenyReason::TokenNotYetValid);
-        }
+        claims.check_times(now)?;
         let listed = method.audiences.listed();
         if !listed.is_empty() && !claims.audiences.iter().any(|aud| listed.contains(aud)) {
             return Err(DenyReason::TokenAudienceNotAccepted);
@@ -152,16 +167,16 @@ fn decode(part: &str) -> Option<Zeroizing<Vec<u8>>> {
     URL_SAFE_NO_PAD.decode(part).ok().map(Zeroizing::new)
 }
 
-fn check_header(header: &Object) -> Result<(), DenyReason> {
+/// Its algorithm.
+fn check_header(header: &Object) -> Result<String, DenyReason> {
     let algorithm = header.get("alg").and_then(|alg| alg.as_str());
-    if !algorithm.is_some_and(|alg| ALGORITHMS.contains(&alg)) {
-        return Err(DenyReason::TokenAlgorithmNotAllowed);
-    }
+    let algorithm = algorithm.filter(|alg| ALGORITHMS.contains(alg));
+    let algorithm = algorithm.ok_or(DenyReason::TokenAlgorithmNotAllowed)?;
     if FORBIDDEN_HEADERS
         .iter()
         .any(|name| header.contains_key(*name))
     {
         return Err(DenyReason::TokenHeaderNotAllowed);
     }
-    Ok(())
+    Ok(algorithm.to_owned())
 }

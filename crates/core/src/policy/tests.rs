@@ -106,3 +106,29 @@ fn an_audience_that_the_method_takes_no_more_is_refused() {
     kubernetes(&mut method).audiences = Audiences::Any;
     assert!(granted(&method, confirmed("b", false)).is_ok());
 }
+
+#[test]
+fn what_was_verified_offline_needs_listed_audiences_and_an_hour_at_most() {
+    let offline = Facts {
+        mode: VerificationMode::Offline,
+        aud: vec!["postern".to_owned()],
+        for_api_server: false,
+        issue_time: Some(noon()),
+        expire_time: Some(noon() + SignedDuration::from_hours(1)),
+        ..facts()
+    };
+    let mut listed = method(vec![]);
+    kubernetes(&mut listed).audiences = Audiences::Listed(vec!["postern".to_owned()]);
+    assert!(granted(&listed, offline.clone()).is_ok());
+    let longer = Facts {
+        expire_time: Some(noon() + SignedDuration::from_secs(3601)),
+        ..offline.clone()
+    };
+    assert_eq!(refused(&listed, longer), DenyReason::TokenLifetimeTooLong);
+    for audiences in [Audiences::Any, Audiences::ApiServer] {
+        let mut unlisted = method(vec![]);
+        kubernetes(&mut unlisted).audiences = audiences;
+        let reason = refused(&unlisted, offline.clone());
+        assert_eq!(reason, DenyReason::OfflineWithoutAudiences);
+    }
+}

@@ -10,11 +10,13 @@ use postern_core::k8s_auth_config::{ClusterAccess, K8sAuthConfig, K8sHost, Revie
 use postern_rpc::deadline::Deadline;
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::client::{self, ClusterError, Way};
 use super::fault::ReviewFault;
 use super::own::{OwnCluster, OwnLink, Pin};
+use super::review::Object;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -55,8 +57,8 @@ pub(super) struct Ask<'a> {
     /// Below the API server's URL, escaped.
     pub(super) path: &'a str,
     pub(super) body: Option<Bytes>,
-    /// Whose login it is for.
-    pub(super) presented: &'a SecretString,
+    /// Whose login it is for; `None`: nobody's.
+    pub(super) presented: Option<&'a SecretString>,
 }
 
 /// An answer, or why there is none.
@@ -141,6 +143,26 @@ impl Connection {
         Dated { body, date }
     }
 
+    /// What stands at a path; `None` where the API server itself says that nothing of that name does.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        presented: Option<&SecretString>,
+        deadline: Deadline,
+    ) -> Result<Option<Vec<u8>>, ReviewFault> {
+        let ask = Ask {
+            method: Method::GET,
+            path,
+            body: None,
+            presented,
+        };
+        match self.ask(ask, deadline).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(ReviewFault::NoSuchObject) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// The token that stands in for the reviewer, where it is one that Postern holds.
     pub(super) async fn bearer(&self, deadline: Deadline) -> Option<SecretString> {
         let link = self.link(deadline.within(self.timeouts.total())).await;
@@ -171,12 +193,11 @@ impl Link {
 
     /// What stands there, for a credential of its own.
     pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>, ReviewFault> {
-        let nobodys = SecretString::default();
         let ask = Ask {
             method: Method::GET,
             path,
             body: None,
-            presented: &nobodys,
+            presented: None,
         };
         self.answer(ask, &mut None).await
     }
@@ -203,6 +224,14 @@ impl Link {
         *date = date_of(&response);
         match ReviewFault::of_status(response.status()) {
             None => read(response).await,
+            Some(fault @ ReviewFault::UnexpectedStatus(404)) => {
+                let answer = read(response).await?;
+                Err(if names_a_missing_object(&answer) {
+                    ReviewFault::NoSuchObject
+                } else {
+                    fault
+                })
+            }
             Some(fault) => Err(fault),
         }
     }
@@ -211,6 +240,25 @@ impl Link {
 fn date_of(response: &Response) -> Option<Timestamp> {
     let date = response.headers().get(header::DATE)?.to_str().ok()?;
     DateTimeParser::new().parse_timestamp(date).ok()
+}
+
+/// Whether a 404 is Kubernetes' word on an object, and not on a path, nor somebody else's.
+fn names_a_missing_object(answer: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Status {
+        kind: String,
+        reason: String,
+        details: Object<Details>,
+    }
+    #[derive(Deserialize)]
+    struct Details {
+        name: String,
+    }
+    let status: Result<Object<Status>, _> = serde_json::from_slice(answer);
+    status.is_ok_and(|Object(status)| {
+        let Object(Details { name }) = status.details;
+        status.kind == "Status" && status.reason == "NotFound" && !name.is_empty()
+    })
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, ReviewFault> {
@@ -231,12 +279,13 @@ impl Credential {
         Self::Bearer(SecretString::from(token))
     }
 
-    fn header(&self, presented: &SecretString) -> Result<Option<HeaderValue>, ReviewFault> {
+    fn header(&self, presented: Option<&SecretString>) -> Result<Option<HeaderValue>, ReviewFault> {
         let token = match self {
-            Self::Bearer(token) => token,
+            Self::Bearer(token) => Some(token),
             Self::Presented => presented,
-            Self::Certificate => return Ok(None),
+            Self::Certificate => None,
         };
+        let Some(token) = token else { return Ok(None) };
         let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let mut value =
             HeaderValue::from_str(&text).map_err(|error| ReviewFault::Request(error.into()))?;

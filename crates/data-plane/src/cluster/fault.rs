@@ -2,11 +2,13 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 use postern_rpc::deadline::DeadlineExceeded;
 use postern_rpc::error::Outage;
 use reqwest::StatusCode;
 
+use super::jwks::KeysFault;
 use super::own::OwnFault;
 
 /// Why an API server gave no verdict. The texts are for callers: they name neither hosts nor
@@ -35,7 +37,7 @@ pub(crate) enum ReviewFault {
         "the cluster's API server answered with a redirect (HTTP {0}), which is never followed"
     )]
     Redirect(u16),
-    #[error("the cluster's API server answered HTTP {0}, which is no answer to a TokenReview")]
+    #[error("the cluster's API server answered HTTP {0}, which is no answer to what it was asked")]
     UnexpectedStatus(u16),
     #[error("the answer wasn't a TokenReview; is `k8s_host` a Kubernetes API server?")]
     NotATokenReview,
@@ -44,6 +46,16 @@ pub(crate) enum ReviewFault {
     /// Nothing was asked: the pod's token never takes the place of the gateway's.
     #[error("the gateway's own service account can't be used: {0}")]
     OwnCluster(#[source] OwnFault),
+    #[error("the cluster's signing keys aren't known: {0}")]
+    Keys(#[source] Arc<KeysFault>),
+    #[error(
+        "the cluster's API server doesn't let the reviewer read namespaces and service accounts: a method with namespace selectors needs a ClusterRole with `get` on both, bound to the reviewer"
+    )]
+    ReadForbidden,
+    #[error("the cluster's API server has no object of that name")]
+    NoSuchObject,
+    #[error("the cluster's API server answered something else than the object that was read")]
+    NotTheObject,
     #[error("the TokenReview couldn't be written")]
     Request(#[source] Box<dyn StdError + Send + Sync>),
     #[error("as many logins as may wait for the cluster already")]
@@ -59,13 +71,18 @@ impl ReviewFault {
             Self::Dns(_) | Self::Connect(_) | Self::Tls(_) | Self::Broken(_) | Self::Timeout => {
                 Outage::ClusterUnreachable
             }
-            Self::ReviewerUnauthorized | Self::ReviewerForbidden => Outage::ReviewerRefused,
+            Self::ReviewerUnauthorized | Self::ReviewerForbidden | Self::ReadForbidden => {
+                Outage::ReviewerRefused
+            }
+            Self::Keys(_) => Outage::ClusterKeysUnknown,
             Self::OwnCluster(_) => Outage::GatewayServiceAccount,
             Self::TooManyRequests
             | Self::ServerError(_)
             | Self::Redirect(_)
             | Self::UnexpectedStatus(_)
             | Self::NotATokenReview
+            | Self::NotTheObject
+            | Self::NoSuchObject
             | Self::TooLarge
             | Self::Request(_)
             | Self::Lost => Outage::ClusterError,
@@ -90,7 +107,20 @@ impl ReviewFault {
             Self::NotATokenReview => "malformed",
             Self::TooLarge => "too_large",
             Self::OwnCluster(_) => "own_cluster",
+            Self::ReadForbidden => "read_403",
+            Self::NoSuchObject => "404",
+            Self::NotTheObject => "malformed",
+            Self::Keys(_) => "keys",
             Self::Request(_) | Self::QueueFull | Self::Lost => "none",
+        }
+    }
+
+    /// The same, of a request that reads an object instead.
+    pub(super) fn of_read(self) -> Self {
+        match self {
+            Self::ReviewerForbidden => Self::ReadForbidden,
+            Self::UnexpectedStatus(_) => Self::NotTheObject,
+            other => other,
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postern_core::auth_method::Audiences;
 use postern_core::clock::Clock;
-use postern_core::facts::{Facts, VerificationMode};
+use postern_core::facts::Facts;
 use postern_core::k8s_auth_config::K8sAuthConfig;
 use postern_core::reason::DenyReason;
 use postern_rpc::deadline::Deadline;
@@ -20,6 +20,7 @@ use self::connection::Connection;
 use self::queue::Queue;
 use self::review::Verdict;
 use self::verdicts::{Flight, Outcome, Question, Verdicts};
+use self::verify::Means;
 use crate::limits::Limits;
 use crate::metrics::{ClusterMetrics, Metrics};
 use crate::presented_token::PresentedToken;
@@ -27,6 +28,9 @@ use crate::presented_token::PresentedToken;
 mod client;
 mod connection;
 mod fault;
+mod jwks;
+mod objects;
+mod offline;
 mod own;
 pub(crate) mod probe;
 mod queue;
@@ -35,6 +39,7 @@ mod reviewer;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod verify;
 
 pub(crate) use self::client::ClusterError;
 pub(crate) use self::fault::ReviewFault;
@@ -50,7 +55,8 @@ const VERIFICATION: Duration = Duration::from_secs(20);
 /// made with an old CA, host or credential end with the old one.
 pub(crate) struct Cluster {
     config: K8sAuthConfig,
-    connection: Connection,
+    connection: Arc<Connection>,
+    means: Means,
     clock: Clock,
     metrics: ClusterMetrics,
     verdicts: Arc<Verdicts>,
@@ -99,12 +105,13 @@ impl Default for Shared {
 }
 
 impl Cluster {
-    /// Connects nowhere yet. Reads the system's roots from disk when the config has no CA.
+    /// Connects nowhere yet, unless the cluster's keys are to be asked for: then it needs a runtime.
+    /// Reads the system's roots from disk when the config has no CA.
     ///
     /// # Errors
     /// The config can't be used at all.
     pub(crate) fn new(config: K8sAuthConfig, shared: &Shared) -> Result<Self, ClusterError> {
-        let connection = Connection::new(&config, &shared.own)?;
+        let connection = Arc::new(Connection::new(&config, &shared.own)?);
         let Shared {
             limits,
             clock,
@@ -115,6 +122,7 @@ impl Cluster {
         let metrics = metrics.cluster(&config.name.id);
         metrics.credential_expires(config.access.credential_expire_time());
         Ok(Self {
+            means: Means::of(&config, &connection, &metrics, clock),
             connection,
             clock: clock.clone(),
             verdicts: Arc::new(verdicts),
@@ -201,7 +209,7 @@ impl Cluster {
             let asked_at = self.clock.now();
             let deadline = Deadline::after(VERIFICATION);
             let outcome = self
-                .verify_once(&token, &asked, &label_keys, deadline)
+                .verify_once(&token, &asked, &label_keys, asked_at, deadline)
                 .await;
             (outcome, asked_at)
         });
@@ -209,46 +217,6 @@ impl Cluster {
             let outcome = outcome.map(|verdict| verdict.map(Arc::new));
             flight.land(outcome.map_err(Arc::new), asked_at);
         }
-    }
-
-    /// Asks the API server about a token and gathers what it confirmed, without the client's
-    /// address. What it depends on beside the config stands in its arguments, since the verdict
-    /// serves all who ask with the same.
-    async fn verify_once(
-        &self,
-        token: &PresentedToken,
-        asked: &[String],
-        _label_keys: &BTreeSet<String>,
-        deadline: Deadline,
-    ) -> Result<Result<Facts, DenyReason>, ReviewFault> {
-        let reviewed = match self.review(token, asked, deadline).await? {
-            Verdict::Yes(reviewed) => reviewed,
-            Verdict::No(reason) => return Ok(Err(reason)),
-        };
-        let claims = token.claims();
-        let (pod_name, pod_uid) = reviewed.pod.unzip();
-        let facts = Facts {
-            namespace: reviewed.namespace,
-            service_account_name: reviewed.service_account_name,
-            service_account_uid: reviewed.service_account_uid,
-            pod_name,
-            pod_uid,
-            node_name: reviewed.node_name,
-            credential_id: reviewed.credential_id,
-            client_ip: None,
-            aud: reviewed.audiences,
-            for_api_server: asked.is_empty(),
-            legacy: claims.expire_time.is_none(),
-            issue_time: claims.issue_time,
-            expire_time: claims.expire_time,
-            mode: VerificationMode::Review,
-            namespace_labels: None,
-        };
-        Ok(if claims.agree_with(&facts) {
-            Ok(facts)
-        } else {
-            Err(DenyReason::TokenClaimsDiffer)
-        })
     }
 
     /// One TokenReview, counted.

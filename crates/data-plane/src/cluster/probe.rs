@@ -123,7 +123,7 @@ async fn discover(connection: &Connection, token: &SecretString, deadline: Deadl
         method: Method::GET,
         path: DISCOVERY,
         body: None,
-        presented: token,
+        presented: Some(token),
     };
     connection.ask_dated(ask, deadline).await
 }

@@ -24,7 +24,7 @@ pub(super) enum Verdict {
     No(DenyReason),
 }
 
-/// A service account that an API server vouched for.
+/// A service account that an API server, or its key's signature, vouched for.
 pub(super) struct Reviewed {
     pub(super) namespace: String,
     pub(super) service_account_name: String,
@@ -78,7 +78,7 @@ struct User {
 type Extra = BTreeMap<String, Option<Vec<String>>>;
 
 /// A JSON object: a derived `Deserialize` takes a list of the fields' values as well.
-struct Object<T>(T);
+pub(super) struct Object<T>(pub(super) T);
 
 /// Writes the request.
 pub(super) fn write(
@@ -150,7 +150,7 @@ fn reviewed(status: Status, asked: &[String]) -> Result<Reviewed, DenyReason> {
 }
 
 /// Exactly `system:serviceaccount:<namespace>:<name>`.
-fn service_account(username: &str) -> Option<(&str, &str)> {
+pub(super) fn service_account(username: &str) -> Option<(&str, &str)> {
     let mut parts = username.split(':');
     let four = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let ("system", "serviceaccount", namespace, name) = four else {
@@ -184,11 +184,11 @@ fn single(extra: &mut Extra, key: &str) -> Option<String> {
     Some(value)
 }
 
-fn is_name(text: &str, kind: NameKind) -> bool {
+pub(super) fn is_name(text: &str, kind: NameKind) -> bool {
     Pattern::parse(text, kind).is_ok() && !text.contains(['*', '?'])
 }
 
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 

@@ -42,7 +42,7 @@ pub(super) fn ask<'a>(
         method: Method::POST,
         path: PATH,
         body: Some(body(token.expose_secret(), audiences)?),
-        presented: token,
+        presented: Some(token),
     })
 }
 

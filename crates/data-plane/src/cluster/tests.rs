@@ -15,7 +15,7 @@ use crate::sample::{endpoint, reviewer_token, set_reviewer};
 
 mod patience;
 
-fn soon() -> Deadline {
+pub(super) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(5))
 }
 
@@ -24,7 +24,7 @@ fn cluster(sim: &KubeSim) -> Arc<Cluster> {
 }
 
 /// Asks anew each time.
-fn made(config: K8sAuthConfig) -> Arc<Cluster> {
+pub(super) fn made(config: K8sAuthConfig) -> Arc<Cluster> {
     let limits = Limits {
         verdict_cache_ttl_seconds: 0,
         refusal_cache_ttl_seconds: 0,
@@ -47,7 +47,7 @@ fn question(audiences: &Audiences, deadline: Deadline) -> Ask<'_> {
     }
 }
 
-async fn ask(
+pub(super) async fn ask(
     cluster: &Arc<Cluster>,
     token: &str,
     audiences: &Audiences,
@@ -69,7 +69,7 @@ async fn fault(cluster: &Arc<Cluster>) -> Arc<ReviewFault> {
         .unwrap_err()
 }
 
-fn token_for(sim: &KubeSim, audiences: &[&str]) -> String {
+pub(super) fn token_for(sim: &KubeSim, audiences: &[&str]) -> String {
     sim.pod_token("my-namespace-a", "mypod1").unwrap();
     let options = TokenOptions {
         pod: Some("mypod1".to_owned()),

@@ -94,7 +94,10 @@ fn reachable(fault: Option<&ReviewFault>) -> Finding {
         ReviewFault::Tls(_) => {
             return holds("CONNECTED", "the API server accepts connections");
         }
-        ReviewFault::ReviewerUnauthorized | ReviewFault::ReviewerForbidden => {
+        ReviewFault::ReviewerUnauthorized
+        | ReviewFault::ReviewerForbidden
+        | ReviewFault::ReadForbidden
+        | ReviewFault::NoSuchObject => {
             return holds("REACHED", "the API server answers");
         }
         ReviewFault::OwnCluster(_) => {
@@ -102,6 +105,13 @@ fn reachable(fault: Option<&ReviewFault>) -> Finding {
                 "GATEWAY_SERVICE_ACCOUNT",
                 &fault.to_string(),
                 "see the condition CLUSTER_PINNED",
+            );
+        }
+        ReviewFault::Keys(_) => {
+            return unknown(
+                "KEYS_UNKNOWN",
+                &fault.to_string(),
+                "see to it that the reviewer can read the cluster's keys, or give them (--jwks-file)",
             );
         }
         ReviewFault::Request(_) | ReviewFault::QueueFull | ReviewFault::Lost => {
@@ -140,12 +150,13 @@ fn reachable(fault: Option<&ReviewFault>) -> Finding {
             "REDIRECTED",
             "k8s_host is a login proxy or another address of the API server: name the API server itself",
         ),
-        ReviewFault::UnexpectedStatus(_) | ReviewFault::NotATokenReview | ReviewFault::TooLarge => {
-            (
-                "NOT_AN_API_SERVER",
-                "k8s_host answers, but not as a Kubernetes API server: check host, port and path",
-            )
-        }
+        ReviewFault::UnexpectedStatus(_)
+        | ReviewFault::NotATokenReview
+        | ReviewFault::NotTheObject
+        | ReviewFault::TooLarge => (
+            "NOT_AN_API_SERVER",
+            "k8s_host answers, but not as a Kubernetes API server: check host, port and path",
+        ),
     };
     fails(reason, fault.to_string(), fix)
 }
@@ -159,6 +170,7 @@ fn ca_trusted(fault: Option<&ReviewFault>) -> Finding {
             | ReviewFault::Timeout
             | ReviewFault::Broken(_)
             | ReviewFault::OwnCluster(_)
+            | ReviewFault::Keys(_)
             | ReviewFault::Request(_)
             | ReviewFault::QueueFull
             | ReviewFault::Lost,
@@ -216,6 +228,11 @@ fn reviewer_authorized(fault: Option<&ReviewFault>) -> Finding {
             "REVIEWER_FORBIDDEN",
             fault.to_string(),
             "let it create tokenreviews: postern manifest reviewer | kubectl apply -f -",
+        ),
+        Some(fault @ ReviewFault::ReadForbidden) => fails(
+            "REVIEWER_MAY_NOT_READ",
+            fault.to_string(),
+            "let it read namespaces and service accounts: postern manifest reviewer --with-namespaces | kubectl apply -f -",
         ),
         Some(_) => no_answer(),
     }

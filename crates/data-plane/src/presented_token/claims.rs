@@ -1,12 +1,15 @@
 //! The claims that are read, by their exact names.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use postern_core::auth_method::TokenTraits;
 use postern_core::facts::Facts;
 use postern_core::reason::DenyReason;
 use serde_json::Value;
 
 use super::json::Object;
+
+/// How far clocks may differ; what kube-apiserver allows.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// What a token says about itself. Absent is absent; a wrong type never gets here.
 #[derive(Default)]
@@ -18,12 +21,16 @@ pub(crate) struct Claims {
     pub(crate) not_before: Option<Timestamp>,
     /// Absent in tokens from Secrets.
     pub(crate) expire_time: Option<Timestamp>,
-    subject: Option<String>,
-    namespace: Option<String>,
-    service_account_name: Option<String>,
-    service_account_uid: Option<String>,
-    pod_name: Option<String>,
-    pod_uid: Option<String>,
+    /// `jti`.
+    pub(crate) id: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) service_account_name: Option<String>,
+    pub(crate) service_account_uid: Option<String>,
+    pub(crate) pod_name: Option<String>,
+    pub(crate) pod_uid: Option<String>,
+    /// Where the pod runs.
+    pub(crate) node_name: Option<String>,
 }
 
 impl Claims {
@@ -34,6 +41,7 @@ impl Claims {
             issue_time: time(payload, "iat")?,
             not_before: time(payload, "nbf")?,
             expire_time: time(payload, "exp")?,
+            id: text(payload, "jti")?,
             subject: text(payload, "sub")?,
             // As in tokens from Secrets; bound tokens have them below.
             namespace: text(payload, "kubernetes.io/serviceaccount/namespace")?,
@@ -55,6 +63,9 @@ impl Claims {
                 claims.pod_name = text(pod, "name")?;
                 claims.pod_uid = text(pod, "uid")?;
             }
+            if let Some(node) = object(bound, "node")? {
+                claims.node_name = text(node, "name")?;
+            }
         }
         Ok(claims)
     }
@@ -67,6 +78,19 @@ impl Claims {
             pod: self.pod_uid.as_deref(),
             credential_id: None,
         }
+    }
+
+    /// Whether the token is of now. An absent time says nothing.
+    pub(crate) fn check_times(&self, now: Timestamp) -> Result<(), DenyReason> {
+        let after = |time: Option<Timestamp>| time.map(|time| now.duration_since(time));
+        if after(self.expire_time).is_some_and(|late| late > SKEW) {
+            return Err(DenyReason::TokenExpired);
+        }
+        let early = |time| after(time).is_some_and(|since| since < -SKEW);
+        if early(self.not_before) || early(self.issue_time) {
+            return Err(DenyReason::TokenNotYetValid);
+        }
+        Ok(())
     }
 
     /// Whether the token names the same subject as what was verified, where both name one.
@@ -99,7 +123,7 @@ fn object<'o>(object: &'o Object, name: &str) -> Result<Option<&'o Object>, Deny
     }
 }
 
-fn text(object: &Object, name: &str) -> Result<Option<String>, DenyReason> {
+pub(super) fn text(object: &Object, name: &str) -> Result<Option<String>, DenyReason> {
     object.get(name).map(string).transpose()
 }
 

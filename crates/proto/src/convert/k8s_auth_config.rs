@@ -2,9 +2,11 @@
 
 mod access;
 mod freshness;
+mod verification;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use postern_core::facts::VerificationMode;
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::k8s_auth_config::{
     ClusterAccess, Issuers, K8sAuthConfig, PinnedCluster, TokenExp,
@@ -198,7 +200,7 @@ fn parse(
     let issuers = faults.absorb(issuers(wire).map_err(|e| e.within("k8s_auth_config")));
     let token_exp = faults.check("k8s_auth_config.token_exp", token_exp(wire));
     let timeouts = faults.absorb(timeouts(wire).map_err(|e| e.within("k8s_auth_config")));
-    let mode = mode(&mut faults, wire);
+    let mode = verification::parse(&mut faults, wire);
     let signing_key = secrets.signing_key.unwrap_or_default();
     let signing_key = faults.check("secrets.signing_key", SigningKey::parse(signing_key));
     let (Some(access_id), Some((access, warnings)), Some(issuers), Some(token_exp)) =
@@ -206,9 +208,11 @@ fn parse(
     else {
         return Err(faults.into_invalid());
     };
-    let (Some(timeouts), Some(mode), Some(signing_key)) = (timeouts, mode, signing_key) else {
+    let (Some(timeouts), Some((mode, jwks)), Some(signing_key)) = (timeouts, mode, signing_key)
+    else {
         return Err(faults.into_invalid());
     };
+    verification::check(&mut faults, mode, jwks.as_ref(), &access, &issuers);
     faults.finish()?;
     let config = K8sAuthConfig {
         name: identity.name,
@@ -218,32 +222,13 @@ fn parse(
         access,
         timeouts,
         mode,
-        jwks: wire.jwks().to_owned(),
+        jwks: jwks.map(Arc::new),
         issuers,
         disabled: wire.disabled.unwrap_or_default(),
         token_exp,
         signing_key,
     };
     Ok(Accepted { config, warnings })
-}
-
-fn mode(faults: &mut Violations, wire: &pb::K8sAuthConfig) -> Option<VerificationMode> {
-    const FIELD: &str = "k8s_auth_config.mode";
-    let mode = super::audit::mode_from_pb(wire.mode.unwrap_or_default());
-    let mode = faults.check(FIELD, mode)?;
-    if mode != VerificationMode::Review {
-        faults.add(
-            FIELD,
-            format!("{mode} isn't built yet: leave it out, or say review"),
-        );
-    }
-    if mode == VerificationMode::Review && !wire.jwks().is_empty() {
-        faults.add(
-            "k8s_auth_config.jwks",
-            "is not used when tokens are reviewed only: leave it out, or choose another mode (--mode)",
-        );
-    }
-    Some(mode)
 }
 
 /// The clear copy of a config that is sealed with `seal_key_id`.
@@ -261,7 +246,10 @@ pub fn view(config: &K8sAuthConfig, seal_key_id: String) -> ConfigView {
         reviewer: config.access.reviewer_view(),
         timeouts: config.timeouts,
         mode: config.mode,
-        jwks: config.jwks.clone(),
+        jwks: config
+            .jwks
+            .as_ref()
+            .map_or_else(String::new, |jwks| jwks.text().to_owned()),
         issuers: config.issuers.clone(),
         disabled: config.disabled,
         token_exp: config.token_exp,

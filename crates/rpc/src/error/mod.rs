@@ -106,6 +106,7 @@ pub enum Outage {
     ClusterError,
     ReviewerRefused,
     GatewayServiceAccount,
+    ClusterKeysUnknown,
     ConfigUnusable,
     Snapshot,
     Overloaded,
@@ -242,13 +243,14 @@ impl Precondition {
 // === impl Outage ===
 
 impl Outage {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Database,
         Self::ControlPlane,
         Self::ClusterUnreachable,
         Self::ClusterError,
         Self::ReviewerRefused,
         Self::GatewayServiceAccount,
+        Self::ClusterKeysUnknown,
         Self::ConfigUnusable,
         Self::Snapshot,
         Self::Overloaded,
@@ -263,6 +265,7 @@ impl Outage {
             Self::ClusterError => Reason::ClusterError,
             Self::ReviewerRefused => Reason::ReviewerRefused,
             Self::GatewayServiceAccount => Reason::GatewayServiceAccount,
+            Self::ClusterKeysUnknown => Reason::ClusterKeysUnknown,
             Self::ConfigUnusable => Reason::ConfigUnusable,
             Self::Snapshot => Reason::Snapshot,
             Self::Overloaded => Reason::Overloaded,
@@ -284,9 +287,10 @@ impl Outage {
             Self::ClusterUnreachable | Self::ClusterError | Self::Overloaded => {
                 Duration::from_secs(1)
             }
-            Self::ReviewerRefused | Self::GatewayServiceAccount | Self::ConfigUnusable => {
-                Duration::from_secs(5)
-            }
+            Self::ReviewerRefused
+            | Self::GatewayServiceAccount
+            | Self::ClusterKeysUnknown
+            | Self::ConfigUnusable => Duration::from_secs(5),
         }
     }
 }

@@ -68,6 +68,8 @@ reasons! {
     ReviewerRefused = "REVIEWER_REFUSED",
     /// The gateway's own service account can't be read, or belongs to another cluster than the config.
     GatewayServiceAccount = "GATEWAY_SERVICE_ACCOUNT",
+    /// The keys that the cluster signs tokens with can't be fetched, or the last ones are too old.
+    ClusterKeysUnknown = "CLUSTER_KEYS_UNKNOWN",
     /// The K8s auth config is there, and this gateway can't use it: its conditions say why.
     ConfigUnusable = "CONFIG_UNUSABLE",
     /// The gateway doesn't hold its configuration yet.

@@ -132,7 +132,7 @@ enum Mode {
     /// By their signature alone; the API server isn't asked
     Offline,
     /// By their signature, then the API server reviews them
-    #[value(name = "jwks_then_review")]
+    #[value(name = "jwks_then_review", alias = "jwks-then-review")]
     JwksThenReview,
 }
 

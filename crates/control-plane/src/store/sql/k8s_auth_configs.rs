@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use futures::TryStreamExt as _;
 use postern_core::audit::EventKind;
+use postern_core::facts::VerificationMode;
 use postern_core::meta::Stored;
 use postern_core::resource_id::{ConfigName, GatewayName};
 use postern_core::sealed_config::SealedConfig;
@@ -73,9 +74,15 @@ pub(super) struct ConfigRef {
     gateway: String,
     gateway_uid: String,
     pub(super) signing_key_id: String,
+    mode: String,
 }
 
 impl ConfigRef {
+    /// Whether it works for methods that list audiences only.
+    pub(super) fn needs_audiences(&self) -> bool {
+        self.mode == VerificationMode::Offline.as_str()
+    }
+
     pub(super) fn name(&self) -> String {
         format!("gateways/{}/k8sAuthConfigs/{}", self.gateway, self.id)
     }
@@ -84,7 +91,7 @@ impl ConfigRef {
 macro_rules! select_refs {
     ($condition:literal) => {
         concat!(
-            "SELECT c.uid, c.id, g.name AS gateway, c.gateway_uid, c.signing_key_id
+            "SELECT c.uid, c.id, g.name AS gateway, c.gateway_uid, c.signing_key_id, c.mode
              FROM k8s_auth_configs c JOIN gateways g ON g.uid = c.gateway_uid
              WHERE ",
             $condition,

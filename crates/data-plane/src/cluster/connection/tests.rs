@@ -37,7 +37,7 @@ async fn verify(cluster: &Cluster, token: &str) -> Result<Result<Facts, DenyReas
     let token = parse(token).unwrap_or_else(|_| panic!("a readable token"));
     let deadline = Deadline::after(Duration::from_secs(5));
     cluster
-        .verify_once(&token, &[], &BTreeSet::new(), deadline)
+        .verify_once(&token, &[], &BTreeSet::new(), Timestamp::now(), deadline)
         .await
 }
 

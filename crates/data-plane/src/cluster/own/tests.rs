@@ -70,7 +70,7 @@ fn config(sim: &KubeSim, pinned: &PinnedCluster) -> K8sAuthConfig {
 async fn verify(cluster: &Cluster, token: &str) -> Result<Result<Facts, DenyReason>, ReviewFault> {
     let token = parse(token).unwrap_or_else(|_| panic!("a readable token"));
     cluster
-        .verify_once(&token, &[], &BTreeSet::new(), soon())
+        .verify_once(&token, &[], &BTreeSet::new(), Timestamp::now(), soon())
         .await
 }
 

@@ -35,6 +35,7 @@ impl Engine {
         };
         check_kind(&before.value, &after)?;
         remove_keys(&mut write, &before.value, &after).await?;
+        check_audiences(&mut write, &after).await?;
         store(&mut write, &before, &after).await?;
         let name = after.id.auth_method_name();
         write.record(EventKind::AuthMethodUpdated, name, |event| {
@@ -53,6 +54,30 @@ fn check_kind(before: &AuthMethod, after: &AuthMethod) -> Result<(), Invalid> {
     match (&before.settings.kind, &after.settings.kind) {
         (Kind::Kubernetes(_), Kind::Kubernetes(_)) | (Kind::AccessKey, Kind::AccessKey) => Ok(()),
         _ => Err(Invalid::field("type", "can't be changed")),
+    }
+}
+
+/// Refuses to leave a config that verifies offline without listed audiences: it would let nobody in.
+async fn check_audiences(
+    write: &mut ConfigWrite<'_>,
+    after: &AuthMethod,
+) -> Result<(), WriteError> {
+    let kubernetes = after.kubernetes();
+    if kubernetes.is_none_or(|kubernetes| !kubernetes.audiences.listed().is_empty()) {
+        return Ok(());
+    }
+    let uid = after.uid.to_string();
+    let configs = k8s_auth_configs::of_method(write.connection(), &uid).await?;
+    match configs.iter().find(|config| config.needs_audiences()) {
+        None => Ok(()),
+        Some(config) => Err(Invalid::field(
+            "auth_method.kubernetes.audiences",
+            format!(
+                "is empty, and {} verifies offline, which needs listed audiences: keep one, or change that config's mode",
+                config.name()
+            ),
+        )
+        .into()),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use postern_core::audit::EventKind;
+use postern_core::auth_method::Kubernetes;
+use postern_core::facts::VerificationMode;
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::k8s_auth_config::{Issuers, TlsServerName};
 use postern_core::meta::Stored;
@@ -148,6 +150,11 @@ async fn check_method(
         let fault = "no Kubernetes auth method has this access ID";
         return Err(Invalid::field("access_id", fault).into());
     };
+    let listed = |kubernetes: &Kubernetes| !kubernetes.audiences.listed().is_empty();
+    if view.mode == VerificationMode::Offline && !method.value.kubernetes().is_some_and(listed) {
+        let fault = "is offline, which needs a method that lists audiences: give the auth method one (--audience), or choose another mode";
+        return Err(Invalid::field("mode", fault).into());
+    }
     let now = write.now();
     let key = method
         .value

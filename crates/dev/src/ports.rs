@@ -1,10 +1,15 @@
 //! Ports on loopback, known before the servers that will have them start.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 /// How many ports are tried from the first on.
 const TRIES: u16 = 100;
+/// From here up to where Linux begins its own range.
+const FIRST: u16 = 12_000;
+const OUTGOING: u16 = 32_768;
 
 /// Which port on 127.0.0.1 a server gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +29,13 @@ pub(crate) struct Reserved(TcpListener);
 
 impl Port {
     pub(crate) fn reserve(self) -> Result<Reserved, io::Error> {
-        let (first, tries) = match self {
-            Self::Free | Self::Exactly(0) => (0, 1),
-            Self::Exactly(port) => (port, 1),
-            Self::From(port) => (port, TRIES),
+        let candidates: Vec<u16> = match self {
+            Self::Free | Self::Exactly(0) => (0..TRIES).map(|_| drawn()).collect(),
+            Self::Exactly(port) => vec![port],
+            Self::From(port) => (port..=port.saturating_add(TRIES - 1)).collect(),
         };
-        let last = first.saturating_add(tries - 1);
         let mut taken = None;
-        for port in first..=last {
+        for port in candidates {
             match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 Ok(listener) => return Ok(Reserved(listener)),
                 Err(error) => {
@@ -44,6 +48,14 @@ impl Port {
         }
         Err(taken.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
     }
+}
+
+/// Below those that the system gives to outgoing connections and to whoever asks for any: between
+/// the moment when a port is let go and the moment when its server listens, nobody gets it by chance.
+fn drawn() -> u16 {
+    let random = RandomState::new().build_hasher().finish();
+    let below = u64::from(OUTGOING - FIRST);
+    FIRST + u16::try_from(random % below).unwrap_or_default()
 }
 
 impl Reserved {

@@ -34,6 +34,8 @@ fn rule(world: &World, name: &str) -> Value {
 #[test]
 fn a_rule_binds_nodes_from_the_command_line() {
     let world = World::shared();
+    // Pods live in a namespace; another test may have made it already.
+    world.pod_token("mypod1");
     let on = |node, pod| {
         world
             .cluster()

@@ -1,9 +1,9 @@
 //! Calls that come while others are under way, answered together.
 //!
-//! Nobody waits for more to come: who finds nobody at work is taken at once, and a worker that is
+//! Nobody waits for more to come: who finds a free worker is taken at once, and a worker that is
 //! done takes all who came meanwhile. What a batch costs once, such as a durable commit, is shared
-//! by as many as there are at the time. Only when a whole batch is waiting does another worker
-//! begin: two halves would cost twice.
+//! by as many as there are at the time. Beyond the first few, a worker begins only when more than
+//! a whole batch is waiting: two halves would cost twice.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,9 @@ pub(super) struct Batches<Q, A> {
 
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
+    /// Workers that begin for a single question: while one waits for the database, the next does
+    /// what it can.
+    pub(super) eager: usize,
     /// Workers at once.
     pub(super) workers: usize,
     /// Questions in a batch.
@@ -96,7 +99,8 @@ impl<Q, A> Batches<Q, A> {
 impl<Q, A> State<Q, A> {
     fn wants_worker(&self, limits: Limits) -> bool {
         let enough = limits.questions * self.workers;
-        self.workers < limits.workers && self.waiting.len() > enough
+        let crowded = self.workers < limits.workers && self.waiting.len() > enough;
+        self.workers < limits.eager || crowded
     }
 
     /// Those who still listen.
@@ -186,7 +190,11 @@ mod tests {
     impl Bed {
         fn new(workers: usize, questions: usize) -> Self {
             Self {
-                batches: Batches::new(Limits { workers, questions }),
+                batches: Batches::new(Limits {
+                    eager: 1,
+                    workers,
+                    questions,
+                }),
                 let_go: Arc::new(Semaphore::new(0)),
                 busy: Arc::new(AtomicUsize::new(0)),
             }

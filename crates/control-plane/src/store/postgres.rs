@@ -31,6 +31,7 @@ const BEFORE_CONFIG_COMMIT: Option<&str> =
     Some("SELECT pg_advisory_xact_lock(7306086897); NOTIFY postern_revision");
 
 const BATCHES: Limits = Limits {
+    eager: 2,
     workers: 4,
     questions: 32,
 };

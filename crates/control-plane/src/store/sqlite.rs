@@ -31,6 +31,7 @@ const BEFORE_CONFIG_COMMIT: Option<&str> = None;
 
 /// There is one writer at a time anyway.
 const BATCHES: Limits = Limits {
+    eager: 1,
     workers: 1,
     questions: 32,
 };

@@ -392,6 +392,33 @@ async fn a_cluster_that_hangs_with_a_full_queue_delays_no_other_cluster() {
 }
 
 #[tokio::test]
+async fn no_hidden_throttle_holds_reviews_back_before_the_limit_that_is_set() {
+    let bed = Bed::new(Limits::default()).await;
+    bed.sim.set_fault(Misbehaviour::Hang);
+    let cluster = bed.cluster();
+    let all = join_all((0..40).map(|i| {
+        let (cluster, garbage) = (Arc::clone(&cluster), garbage(i));
+        async move { ask(&cluster, &garbage).await }
+    }));
+    let at_once = async {
+        while bed.sim.reviews() < 32 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let begun = std::time::Instant::now();
+    tokio::select! {
+        _ = all => panic!("none of them is answered"),
+        () = at_once => {}
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(
+        bed.sim.reviews(),
+        32,
+        "half of 64, for tokens that aren't known"
+    );
+}
+
+#[tokio::test]
 async fn a_flight_that_ends_without_landing_keeps_nobody_waiting() {
     let metrics = VerdictCacheMetrics::default();
     let verdicts = Arc::new(Verdicts::new(&Limits::default(), Clock::system(), metrics));

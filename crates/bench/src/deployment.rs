@@ -66,7 +66,7 @@ impl Postern {
         let signing_key = SigningKey::generate(SigningAlgorithm::Es256)?;
         let method = setup.method(api_server, &signing_key).await?;
         let config = setup
-            .config(api_server, &method, &signing_key, reviewer)
+            .config(NAME, api_server, &method, &signing_key, reviewer)
             .await?;
         let file: Value = serde_json::from_slice(&std::fs::read(deployment.gateway_config())?)?;
         let text = |key: &str| file[key].as_str().unwrap_or_default().to_owned();
@@ -104,14 +104,14 @@ fn free_port() -> Result<String> {
 }
 
 /// An administrator at work.
-struct Setup<'a> {
+pub(crate) struct Setup<'a> {
     admin: &'a AdminFile,
     control_plane: Channel,
     gateway: Channel,
 }
 
 impl<'a> Setup<'a> {
-    async fn log_in(admin: &'a AdminFile) -> Result<Self> {
+    pub(crate) async fn log_in(admin: &'a AdminFile) -> Result<Self> {
         let control_plane = channel(&admin.control_plane_url, &admin.ca_cert).await?;
         let gateway = channel(&admin.gateway_url, &admin.ca_cert).await?;
         Ok(Self {
@@ -137,7 +137,11 @@ impl<'a> Setup<'a> {
         Ok(BearerToken::new(self.token(id, key, gateway).await?))
     }
 
-    async fn method(&self, api_server: &ApiServer, key: &SigningKey) -> Result<pb::AuthMethod> {
+    pub(crate) async fn method(
+        &self,
+        api_server: &ApiServer,
+        key: &SigningKey,
+    ) -> Result<pb::AuthMethod> {
         let rule = pb::Rule {
             namespaces: vec![api_server.namespace.clone()],
             service_accounts: vec!["account-*".to_owned()],
@@ -166,8 +170,10 @@ impl<'a> Setup<'a> {
         created.auth_method.context("no auth method was made")
     }
 
-    async fn config(
+    /// Of a name that the gateway hasn't got.
+    pub(crate) async fn config(
         &self,
+        name: &str,
         api_server: &ApiServer,
         method: &pb::AuthMethod,
         key: &SigningKey,
@@ -175,7 +181,7 @@ impl<'a> Setup<'a> {
     ) -> Result<pb::K8sAuthConfig> {
         let administrator = self.administrator("default").await?;
         let request = pb::CreateK8sAuthConfigRequest {
-            k8s_auth_config_id: NAME.to_owned(),
+            k8s_auth_config_id: name.to_owned(),
             k8s_auth_config: Some(pb::K8sAuthConfig {
                 access_id: Some(method.access_id.clone()),
                 k8s_host: Some(api_server.endpoint.url.clone()),

@@ -6,6 +6,7 @@ mod client;
 mod database;
 mod deployment;
 mod http2;
+mod isolation;
 mod kubernetes;
 mod login;
 mod process;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Login(login::LoginArgs),
+    Isolation(isolation::IsolationArgs),
     /// One of the servers that are measured
     #[command(subcommand, hide = true)]
     Serve(serve::Role),
@@ -59,6 +61,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     match cli.command {
         Command::Login(args) => runtime.block_on(Box::pin(login::run(args))),
+        Command::Isolation(args) => runtime.block_on(Box::pin(isolation::run(args))),
         Command::Serve(role) => {
             runtime.block_on(Box::pin(serve::run(role)))?;
             Ok(ExitCode::SUCCESS)

@@ -36,3 +36,19 @@ fn the_rig_measures_logins_against_the_simulator_and_stops_by_itself() {
         assert!(named.contains(&server), "{named:?}");
     }
 }
+
+#[test]
+fn the_rig_measures_one_cluster_beside_another_that_hangs_or_is_dead() {
+    let output = Command::new(env!("CARGO_BIN_EXE_postern-bench"))
+        .args(["isolation", "--json", "--clients=1", "--rounds=1"])
+        .args(["--flood=20", "--seconds=0.1", "--tokens=200"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ratios = report["ratios"].as_array().unwrap();
+    let names: Vec<_> = ratios.iter().map(|ratio| &ratio["name"]).collect();
+    assert_eq!(names, ["another hangs", "another is dead"]);
+}

@@ -138,8 +138,30 @@ pub(crate) async fn a_reviewer_reads_the_keys_on_the_api_servers_own_host(server
         assert_eq!(keys.code, 200, "{}", keys.text);
         assert!(!keys.body["keys"].as_array().unwrap().is_empty());
     }
-    for path in ["/.well-known/openid-configuration", "/openid/v1/jwks"] {
+    for (path, own, other) in [
+        (
+            "/.well-known/openid-configuration",
+            "application/json",
+            "application/jwk-set+json",
+        ),
+        (
+            "/openid/v1/jwks",
+            "application/jwk-set+json",
+            "application/json",
+        ),
+    ] {
         let reply = get(server, "eyJ.wrong.token", path).await;
         assert_eq!(reply.code, 401, "{}", reply.text);
+        for accept in [own, "*/*", "application/json, application/jwk-set+json"] {
+            let reply = server.accepting(&bound, accept, path).await;
+            assert_eq!(
+                (reply.code, reply.content_type.as_str()),
+                (200, own),
+                "{accept}"
+            );
+        }
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {own}");
+        let reply = server.accepting(&bound, other, path).await;
+        reply.assert_refusal(406, "NotAcceptable", &message, json!({}));
     }
 }

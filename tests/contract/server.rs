@@ -112,6 +112,13 @@ impl Server {
         self.send(client, token, Method::POST, path, body).await
     }
 
+    /// Reads with a bearer token what is of these media types.
+    pub(crate) async fn accepting(&self, token: &str, accept: &str, path: &str) -> Reply {
+        let request = self.anyone.get(format!("{}{path}", self.base));
+        let request = request.bearer_auth(token).header("accept", accept);
+        Reply::of(request.send().await.unwrap()).await
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.admin(Method::GET, path, Value::Null).await
     }

@@ -130,6 +130,11 @@ impl Bed {
         bed
     }
 
+    /// The namespace of the service account `reviewer`.
+    pub(crate) fn reviewer(&self) -> &str {
+        self.reviewer.name()
+    }
+
     /// A fresh token of the reviewer, as a bound token.
     pub(crate) fn reviewer_token(&self) -> String {
         self.token(&self.reviewer, "reviewer", json!({}))

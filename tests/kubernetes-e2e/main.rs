@@ -32,6 +32,7 @@ mod in_cluster;
 mod issuers;
 mod keys;
 mod lifecycle;
+mod modes;
 mod objects;
 mod presented;
 mod reviewers;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::AccessToken;
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::AuthMethod;
 use postern_core::clock::Clock;
 use postern_core::facts::{Facts, VerificationMode};
-use postern_core::k8s_auth_config::TokenExp;
+use postern_core::k8s_auth_config::{K8sAuthConfig, TokenExp};
 use postern_core::policy::{self, Admission, Denial};
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::{GatewayName, ResourceId};
@@ -146,11 +147,7 @@ impl Login {
             return Err(DenyReason::ConfigDisabled.into());
         }
         let admission = policy::admit(&route.method, attempt.caller.ip, self.now())?;
-        let method = admission.kubernetes();
-        if config.mode == VerificationMode::Offline && method.audiences.listed().is_empty() {
-            return Err(DenyReason::OfflineWithoutAudiences.into());
-        }
-        token.check_early(&config.issuers, method, self.now())?;
+        check_early(token, config, admission, self.now())?;
         stopwatch.enter(Step::Verify);
         let facts = self.verify(route, token, admission, attempt).await?;
         stopwatch.enter(Step::Policy);
@@ -281,6 +278,20 @@ impl Login {
     fn now(&self) -> jiff::Timestamp {
         self.settings.clock.now()
     }
+}
+
+/// What needs no cluster to be refused.
+fn check_early(
+    token: &PresentedToken,
+    config: &K8sAuthConfig,
+    admission: Admission<'_>,
+    now: Timestamp,
+) -> Result<(), DenyReason> {
+    let method = admission.kubernetes();
+    if config.mode == VerificationMode::Offline && method.audiences.listed().is_empty() {
+        return Err(DenyReason::OfflineWithoutAudiences);
+    }
+    token.check_early(&config.issuers, method, now)
 }
 
 impl From<Rejection> for Stop {

@@ -52,6 +52,11 @@ impl ApiError {
         Self::new(405, "MethodNotAllowed", message.to_owned(), Some(json!({})))
     }
 
+    pub(crate) fn not_acceptable(available: &str) -> Self {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
+        Self::new(406, "NotAcceptable", message, Some(json!({})))
+    }
+
     pub(crate) fn not_served() -> Self {
         let message = "the server could not find the requested resource";
         Self::new(404, "NotFound", message.to_owned(), Some(json!({})))

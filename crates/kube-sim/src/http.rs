@@ -29,6 +29,7 @@ use crate::route::Target;
 use crate::tls::Pki;
 
 pub(crate) const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+const JWK_SET: &str = "application/jwk-set+json";
 const MAX_BODY: usize = 3 << 20;
 
 pub(crate) type Answer = Response<BoxBody<Bytes, Infallible>>;
@@ -136,7 +137,7 @@ impl Api {
             &target.attributes(&head.method, path),
         )?;
         match target {
-            Target::Path => self.plain_path(&head.method, path, fault),
+            Target::Path => self.plain_path(head, path, fault),
             Target::Reviews => match head.method {
                 Method::POST => {
                     let mut review = token_review(&self.cluster, body)?;
@@ -201,8 +202,8 @@ impl Api {
             .map_err(|_| ApiError::unauthorized())
     }
 
-    fn plain_path(&self, method: &Method, path: &str, fault: &Fault) -> Result<Answer, ApiError> {
-        if method != Method::GET {
+    fn plain_path(&self, head: &Parts, path: &str, fault: &Fault) -> Result<Answer, ApiError> {
+        if head.method != Method::GET {
             return Err(ApiError::method_not_allowed());
         }
         let answer = match path {
@@ -211,18 +212,16 @@ impl Api {
             }
             "/version" => json_answer(StatusCode::OK, &version()),
             "/.well-known/openid-configuration" => {
+                accepts(head, "application/json")?;
                 let mut document = self.discovery();
                 fault.spoil(&mut document);
                 cached(json_answer(StatusCode::OK, &document))
             }
             "/openid/v1/jwks" => {
+                accepts(head, JWK_SET)?;
                 let mut jwks = self.cluster.keys().jwks();
                 fault.spoil(&mut jwks);
-                cached(text_answer(
-                    StatusCode::OK,
-                    "application/jwk-set+json",
-                    jwks.to_string(),
-                ))
+                cached(text_answer(StatusCode::OK, JWK_SET, jwks.to_string()))
             }
             _ => return Err(ApiError::not_served()),
         };
@@ -307,6 +306,20 @@ impl Api {
             }
             _ => Err(ApiError::method_not_allowed()),
         }
+    }
+}
+
+/// The documents about the issuer have one media type each. Weights and parameters aren't looked at.
+fn accepts(head: &Parts, media_type: &str) -> Result<(), ApiError> {
+    let Some(accept) = head.headers.get(header::ACCEPT) else {
+        return Ok(());
+    };
+    let accept = accept.to_str().unwrap_or_default();
+    let accepted =
+        |range: &str| matches!(range.trim(), "*/*" | "application/*") || range.trim() == media_type;
+    match accept.split(',').any(accepted) {
+        true => Ok(()),
+        false => Err(ApiError::not_acceptable(media_type)),
     }
 }
 

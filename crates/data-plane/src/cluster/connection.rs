@@ -18,6 +18,8 @@ use super::fault::ReviewFault;
 use super::own::{OwnCluster, OwnLink, Pin};
 use super::review::Object;
 
+/// The media type of the API's objects.
+pub(super) const JSON: &str = "application/json";
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -56,6 +58,8 @@ pub(super) struct Ask<'a> {
     pub(super) method: Method,
     /// Below the API server's URL, escaped.
     pub(super) path: &'a str,
+    /// The media type of its answer; kube-apiserver gives nothing else than what is asked for.
+    pub(super) accept: &'static str,
     pub(super) body: Option<Bytes>,
     /// Whose login it is for; `None`: nobody's.
     pub(super) presented: Option<&'a SecretString>,
@@ -147,12 +151,14 @@ impl Connection {
     pub(super) async fn get(
         &self,
         path: &str,
+        accept: &'static str,
         presented: Option<&SecretString>,
         deadline: Deadline,
     ) -> Result<Option<Vec<u8>>, ReviewFault> {
         let ask = Ask {
             method: Method::GET,
             path,
+            accept,
             body: None,
             presented,
         };
@@ -196,6 +202,7 @@ impl Link {
         let ask = Ask {
             method: Method::GET,
             path,
+            accept: JSON,
             body: None,
             presented: None,
         };
@@ -211,14 +218,12 @@ impl Link {
         let mut request = self
             .client
             .request(ask.method, url)
-            .header(header::ACCEPT, "application/json");
+            .header(header::ACCEPT, ask.accept);
         if let Some(bearer) = self.credential.header(ask.presented)? {
             request = request.header(header::AUTHORIZATION, bearer);
         }
         if let Some(body) = ask.body {
-            request = request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(body);
+            request = request.header(header::CONTENT_TYPE, JSON).body(body);
         }
         let response = request.send().await?;
         *date = date_of(&response);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-use super::connection::Connection;
+use super::connection::{Connection, JSON};
 use super::fault::ReviewFault;
 use super::review::Object;
 use crate::metrics::ClusterMetrics;
@@ -24,6 +24,7 @@ use crate::presented_token::PresentedToken;
 
 const DOCUMENT: &str = "/.well-known/openid-configuration";
 const KEYS: &str = "/openid/v1/jwks";
+const JWK_SET: &str = "application/jwk-set+json";
 /// From one fetch to the next, so that a key that the cluster no longer publishes ends.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// The same after a fetch that failed.
@@ -246,14 +247,14 @@ impl Round {
 /// not its to say.
 async fn fetch(connection: &Connection, issuers: &Issuers) -> Result<Jwks, KeysFault> {
     let deadline = Deadline::after(FETCH);
-    let document = get(connection, DOCUMENT, deadline).await?;
+    let document = get(connection, DOCUMENT, JSON, deadline).await?;
     let Object(document): Object<Document> =
         serde_json::from_slice(&document).map_err(|_| KeysFault::NotADocument)?;
     let issuer = document.issuer.ok_or(KeysFault::NotADocument)?;
     if !issuers.accept(Some(&issuer)) {
         return Err(KeysFault::IssuerDiffers(issuer));
     }
-    let keys = get(connection, KEYS, deadline).await?;
+    let keys = get(connection, KEYS, JWK_SET, deadline).await?;
     let keys = str::from_utf8(&keys).map_err(|_| JwksError::NotAJwkSet)?;
     Ok(Jwks::parse(keys)?)
 }
@@ -261,9 +262,10 @@ async fn fetch(connection: &Connection, issuers: &Issuers) -> Result<Jwks, KeysF
 async fn get(
     connection: &Connection,
     path: &str,
+    accept: &'static str,
     deadline: Deadline,
 ) -> Result<Vec<u8>, KeysFault> {
-    match connection.get(path, None, deadline).await {
+    match connection.get(path, accept, None, deadline).await {
         Ok(Some(answer)) => Ok(answer),
         Ok(None) => Err(KeysFault::NotADocument),
         Err(ReviewFault::ReviewerForbidden) => Err(KeysFault::Forbidden),

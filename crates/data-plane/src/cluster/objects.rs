@@ -12,7 +12,7 @@ use postern_rpc::deadline::Deadline;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::connection::Connection;
+use super::connection::{Connection, JSON};
 use super::fault::ReviewFault;
 use super::review::Object;
 
@@ -71,7 +71,7 @@ impl Reader<'_> {
     async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, ReviewFault> {
         let answer = self
             .connection
-            .get(path, Some(self.presented), self.deadline);
+            .get(path, JSON, Some(self.presented), self.deadline);
         answer.await.map_err(ReviewFault::of_read)
     }
 }
@@ -104,7 +104,65 @@ fn escaped(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use kube_sim::Fault;
+    use postern_core::auth_method::Audiences;
+    use postern_core::k8s_auth_config::Reviewer;
+    use tokio::sync::Notify;
+
+    use super::super::Ask;
+    use super::super::tests::{made, question, soon};
     use super::*;
+    use crate::fixtures;
+    use crate::sample::set_reviewer;
+
+    #[tokio::test]
+    async fn an_account_made_again_between_review_and_read_is_refused() {
+        let sim = fixtures::sim().await;
+        let mut config = fixtures::config(&sim);
+        let token = sim.admin_token().parse().unwrap();
+        set_reviewer(&mut config, Reviewer::Token(token));
+        let cluster = made(config);
+        let path = "/api/v1/namespaces/my-namespace-a";
+        let release = Arc::new(Notify::new());
+        sim.set_fault_at(path, Fault::Hold(Arc::clone(&release)));
+        let token = sim.pod_token("my-namespace-a", "mypod1").unwrap();
+        let token = fixtures::parse(&token).unwrap_or_else(|_| panic!("a readable token"));
+        let ask = Ask {
+            label_keys: BTreeSet::from(["team"]),
+            ..question(&Audiences::ApiServer, soon())
+        };
+        let token = Arc::new(token);
+        let verdict = cluster.verify(&token, ask);
+        let (verdict, ()) = tokio::join!(verdict, async {
+            while sim.requests(path) == 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(sim.reviews(), 1);
+            // `default` comes back by itself, with another UID.
+            sim.delete_service_account("my-namespace-a", "default")
+                .unwrap();
+            release.notify_one();
+        });
+        assert_eq!(verdict.unwrap(), Err(DenyReason::ServiceAccountGone));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_looked_up_for_who_was_not_verified() {
+        let (sim, other) = (fixtures::sim().await, fixtures::sim().await);
+        let cluster = made(fixtures::config(&sim));
+        sim.pod_token("my-namespace-a", "mypod1").unwrap();
+        let foreign = other.pod_token("my-namespace-a", "mypod1").unwrap();
+        let foreign = fixtures::parse(&foreign).unwrap_or_else(|_| panic!("a readable token"));
+        let ask = Ask {
+            label_keys: BTreeSet::from(["team"]),
+            ..question(&Audiences::ApiServer, soon())
+        };
+        let verdict = cluster.verify(&Arc::new(foreign), ask).await;
+        assert_eq!(verdict.unwrap(), Err(DenyReason::TokenNotAuthenticated));
+        assert_eq!(sim.requests("/api/v1/namespaces/my-namespace-a"), 0);
+    }
 
     #[test]
     fn names_are_escaped_in_urls() {

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::Cluster;
-use super::connection::{Ask, Connection, Dated};
+use super::connection::{Ask, Connection, Dated, JSON};
 use super::fault::ReviewFault;
 use super::review::{self, Verdict};
 use super::reviewer;
@@ -122,6 +122,7 @@ async fn discover(connection: &Connection, token: &SecretString, deadline: Deadl
     let ask = Ask {
         method: Method::GET,
         path: DISCOVERY,
+        accept: JSON,
         body: None,
         presented: Some(token),
     };

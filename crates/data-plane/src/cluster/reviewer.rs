@@ -7,7 +7,7 @@ use postern_rpc::deadline::Deadline;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::connection::{Ask, Connection};
+use super::connection::{Ask, Connection, JSON};
 use super::fault::ReviewFault;
 use super::review::{self, Verdict};
 
@@ -41,6 +41,7 @@ pub(super) fn ask<'a>(
     Ok(Ask {
         method: Method::POST,
         path: PATH,
+        accept: JSON,
         body: Some(body(token.expose_secret(), audiences)?),
         presented: Some(token),
     })

@@ -37,7 +37,7 @@ pub(super) fn made(config: K8sAuthConfig) -> Arc<Cluster> {
     Arc::new(Cluster::new(config, &shared).unwrap())
 }
 
-fn question(audiences: &Audiences, deadline: Deadline) -> Ask<'_> {
+pub(super) fn question(audiences: &Audiences, deadline: Deadline) -> Ask<'_> {
     Ask {
         audiences,
         label_keys: BTreeSet::new(),

@@ -98,7 +98,7 @@ impl Login {
         let admission = policy::explain_admission(method, attempt.caller.ip, now);
         explained.checks(&admission);
         let admission = policy::admit(method, attempt.caller.ip, now)?;
-        let early = token.check_early(&config.issuers, admission.kubernetes(), now);
+        let early = super::check_early(&token, config, admission, now);
         let wanted = "an issuer, times and an audience that fit";
         explained.step("early", "claims", wanted, &early);
         early?;

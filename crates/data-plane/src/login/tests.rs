@@ -182,7 +182,7 @@ async fn who_isnt_bound_is_refused_with_what_was_verified() {
 #[tokio::test]
 async fn what_can_be_refused_early_never_reaches_the_cluster() {
     type Change = fn(&mut Tutorial);
-    let changes: [(Change, DenyReason); 6] = [
+    let changes: [(Change, DenyReason); 7] = [
         (|t| t.config.disabled = true, DenyReason::ConfigDisabled),
         (
             |t| t.method.settings.disabled = true,
@@ -195,6 +195,10 @@ async fn what_can_be_refused_early_never_reaches_the_cluster() {
         (
             |t| t.method.settings.bound_ips = vec!["10.9.0.0/16".parse().unwrap()],
             DenyReason::ClientIpNotBound,
+        ),
+        (
+            |t| t.config.mode = postern_core::facts::VerificationMode::Offline,
+            DenyReason::OfflineWithoutAudiences,
         ),
         (
             |t| t.kubernetes().audiences = Audiences::Listed(strings(&["x"])),

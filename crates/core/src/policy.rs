@@ -1,8 +1,8 @@
 //! The decision. It runs twice, with the same facts: at the gateway over what it knows, and at
 //! the control plane over the database.
 //!
-//! A check is a function that returns a finding, in one of the lists below: [`ADMISSION`],
-//! [`TOKEN`], or the bounds of a rule. [`admit`] and [`decide`] run the lists to the first that
+//! A check is a function that returns a finding, in one of the lists below: `ADMISSION`,
+//! `TOKEN`, or the bounds of a rule. [`admit`] and [`decide`] run the lists to the first that
 //! fails, [`explain`] to their ends, so that an explanation can't say anything else.
 
 use std::net::IpAddr;

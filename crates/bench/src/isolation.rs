@@ -24,7 +24,7 @@ use crate::deployment::{NAME, Setup};
 use crate::kubernetes::ApiServer;
 use crate::report::{Series, table};
 use crate::rounds::{Limits, Round, round};
-use crate::tokens::Tokens;
+use crate::tokens::{REST, Tokens};
 
 /// How long a pod of the flood waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -139,8 +139,8 @@ async fn measure(
     let (reviewer, tokens) = (works.reviewer().await?, works.mint(args.tokens).await?);
     let (sick_reviewer, flood) = (hangs.reviewer().await?, hangs.mint(FLOOD_TOKENS).await?);
     let (tokens, flood) = (
-        Arc::new(Tokens::new(tokens, Duration::ZERO)),
-        Arc::new(Tokens::new(flood, Duration::ZERO)),
+        Arc::new(Tokens::new(tokens, REST)),
+        Arc::new(Tokens::new(flood, REST)),
     );
     let setup = Setup::log_in(admin).await?;
     let key = SigningKey::generate(SigningAlgorithm::Es256)?;

@@ -83,6 +83,8 @@ fn a_first_start_needs_a_sound_bootstrap_file_and_a_safe_database() {
             database,
         ];
         let tls = [
+            "--key-file",
+            "d/control-plane/keys",
             "--tls-cert",
             "d/control-plane/server.pem",
             "--tls-key",
@@ -112,9 +114,58 @@ fn a_first_start_needs_a_sound_bootstrap_file_and_a_safe_database() {
         "serve",
         "--database-url=sqlite:x.db",
         "--listen=0.0.0.0:0",
+        "--key-file=d/control-plane/keys",
     ];
     cli.run(&[&args[..], &bootstrap].concat())
         .fails(2, &["--bootstrap"]);
+}
+
+#[test]
+fn a_control_plane_without_its_own_keys_says_what_makes_them() {
+    let cli = initialised();
+    let serve = |more: &[&str]| {
+        let args = [
+            "control-plane",
+            "serve",
+            "--listen=127.0.0.1:0",
+            "--database-url=sqlite:x.db",
+            "--bootstrap=d/control-plane/bootstrap.json",
+        ];
+        cli.run(&[&args[..], more].concat())
+    };
+    serve(&[]).fails(2, &["--key-file is missing", "postern init DIR"]);
+    serve(&["--key-file=nowhere"]).fails(2, &["--key-file", "nowhere", "postern init DIR"]);
+    let file = cli.home().join("d/control-plane/keys");
+    let made = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{made}k2:c2VjcmV0")).unwrap();
+    let stderr = serve(&["--key-file=d/control-plane/keys"])
+        .fails(2, &["--key-file", "line 2: the key has 6 bytes"]);
+    assert!(!stderr.contains("c2VjcmV0"), "{stderr}");
+    // A folder from before there were such keys is completed, and what is there stays.
+    std::fs::remove_file(&file).unwrap();
+    let admin = std::fs::read_to_string(cli.home().join("d/admin.json")).unwrap();
+    let admin: Value = serde_json::from_str(&admin).unwrap();
+    let url = |field: &str| admin[field].as_str().unwrap().to_owned();
+    let urls = [url("control_plane_url"), url("gateway_url")];
+    let again = ["init", "d", "--control-plane-url", &urls[0]];
+    let stdout = cli.ok(&[&again[..], &["--gateway-url", &urls[1]]].concat());
+    assert!(
+        stdout.starts_with("made d/control-plane/keys\nNext:"),
+        "{stdout}"
+    );
+    let anew = std::fs::read_to_string(&file).unwrap();
+    let id = |text: &str| text.split(':').next().unwrap().to_owned();
+    assert_ne!(id(&anew), id(&made), "it isn't taken for the lost one");
+    cli.ok(&[
+        "control-plane",
+        "key",
+        "generate",
+        "--file=d/control-plane/keys",
+        "--id=next",
+    ]);
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(after.starts_with(&anew), "the old key still seals");
+    assert!(after[anew.len()..].starts_with("next:"));
 }
 
 #[test]
@@ -125,6 +176,7 @@ fn init_changes_nothing_that_exists_and_says_what_differs() {
         "ca-key.pem",
         "admin.json",
         "gateway/seal-keys",
+        "control-plane/keys",
         "gateway/gateway.json",
         "control-plane/bootstrap.json",
     ];

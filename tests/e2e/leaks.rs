@@ -56,6 +56,8 @@ impl Run {
             "serve",
             "--bootstrap",
             "d/control-plane/bootstrap.json",
+            "--key-file",
+            "d/control-plane/keys",
         ];
         let serve = [
             &serve[..],
@@ -115,9 +117,10 @@ impl Run {
                 file["access_key"].as_str().unwrap(),
             );
         }
-        for line in read("gateway/seal-keys").lines() {
-            self.search
-                .secret("a seal key", line.split_once(':').unwrap().1);
+        for name in ["gateway/seal-keys", "control-plane/keys"] {
+            for line in read(name).lines() {
+                self.search.secret(name, line.split_once(':').unwrap().1);
+            }
         }
         for name in [
             "ca-key.pem",

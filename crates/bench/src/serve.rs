@@ -102,6 +102,7 @@ async fn control_plane(
         server: server::Config::new(listen).with_tls(certificate, key),
         database_url: database_url.parse()?,
         bootstrap: Some(Bootstrap::read(&deployment.bootstrap())?),
+        keys: postern_control_plane::key_file::read(&deployment.control_plane_keys())?,
         clock: Clock::system(),
         // As in production: a line for each record, in a file here.
         audit: Box::new(std::fs::File::create(dir.join("audit.log"))?),

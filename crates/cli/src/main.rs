@@ -204,7 +204,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Apply(args) => apply::run(args, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
         Command::Gateway(command) => gateway::run(command, c, o).await,
-        Command::ControlPlane(command) => serve::control_plane(command).await,
+        Command::ControlPlane(command) => serve::control_plane(command, o).await,
         Command::Manifest(command) => manifest::run(command, o),
         Command::Health(args) => health::run(args, c, o).await,
         Command::Init(args) => init::run(args, c, o),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Write;
 
 use postern_core::clock::Clock;
+use postern_core::own_keys::OwnKeys;
 use postern_rpc::server;
 
 use crate::bootstrap::{Bootstrap, BootstrapError};
@@ -17,6 +18,8 @@ pub struct Config {
     pub database_url: DatabaseUrl,
     /// Needed by an empty database only; changes nothing that exists.
     pub bootstrap: Option<Bootstrap>,
+    /// The same on every replica.
+    pub keys: OwnKeys,
     pub clock: Clock,
     /// Gets every committed audit record, one JSON object a line. The process's standard
     /// output, unless it is a test.

@@ -1,7 +1,10 @@
 //! What every handler works with.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use postern_core::clock::Clock;
+use postern_core::own_keys::OwnKeys;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
@@ -12,6 +15,7 @@ use crate::store::{Intent, Store};
 pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    pub(crate) keys: Arc<OwnKeys>,
     pub(crate) deployment: Uuid,
     pub(crate) metrics: Metrics,
 }

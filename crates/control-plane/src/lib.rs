@@ -14,6 +14,7 @@ mod context;
 mod failure;
 mod gateways;
 mod identity;
+pub mod key_file;
 mod meta;
 mod metrics;
 mod page;
@@ -24,6 +25,7 @@ mod sweep;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthServiceServer;
@@ -39,6 +41,7 @@ use postern_rpc::server::{self, App, ServeError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
+use tracing::info;
 use uuid::Uuid;
 
 pub use config::{BindError, Config};
@@ -82,6 +85,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         context: Context {
             store,
             clock: config.clock,
+            keys: Arc::new(config.keys),
             deployment,
             metrics,
         },
@@ -126,6 +130,7 @@ impl Bound {
             database,
             metrics,
         } = self;
+        info!(keys = ?context.keys, "the control plane's own keys, the first of which seals");
         let background = TaskTracker::new();
         // Beside `shutdown`: it also ends when the server fails.
         let stop = shutdown.child_token();

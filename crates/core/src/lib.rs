@@ -24,6 +24,7 @@ pub mod jwks;
 pub mod k8s_auth_config;
 pub mod key;
 pub mod meta;
+pub mod own_keys;
 pub mod pattern;
 pub mod pem;
 pub mod policy;

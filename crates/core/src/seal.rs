@@ -3,10 +3,12 @@
 //! A box is a version byte, a random nonce of 12 bytes, and ciphertext with its tag (AES-256-GCM-SIV, which stays safe should
 //! a nonce repeat). It opens only together with the key ID and the [`SealContext`] that it was sealed with.
 
+mod cipher;
+mod lines;
+
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use uuid::Uuid;
@@ -15,31 +17,24 @@ use zeroize::Zeroizing;
 use crate::access_id::NoRandomness;
 use crate::pem::BASE64;
 
-const VERSION: u8 = 1;
+pub(crate) use cipher::Cipher;
+pub(crate) use lines::{Keys, Named};
+
 const LABEL: &[u8] = b"postern sealed k8s auth config v1";
 const KEY_LEN: usize = 32;
-const TAG_LEN: usize = 16;
 const MAX_ID: usize = 64;
 
-/// A seal key's name: 1 to 64 of `[A-Za-z0-9._-]`.
+/// A key's name in a key file: 1 to 64 of `[A-Za-z0-9._-]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SealKeyId(String);
 
-/// A text that can't be a seal key's name.
+/// A text that can't be a key's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a seal key's ID is 1 to 64 of `A-Z a-z 0-9 . _ -`")]
+#[error("a key's ID is 1 to 64 of `A-Z a-z 0-9 . _ -`")]
 pub struct SealKeyIdError;
 
 /// The keys of a gateway's seal key file, never none: the first seals, all open.
-pub struct Keyring {
-    first: Key,
-    others: Vec<Key>,
-}
-
-struct Key {
-    id: SealKeyId,
-    cipher: LessSafeKey,
-}
+pub struct Keyring(Keys<Cipher>);
 
 /// What a box is bound to. Opening it with any other value fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +60,7 @@ pub struct Sealed {
     pub bytes: Vec<u8>,
 }
 
-/// Why a seal key file can't be used. Never holds a key.
+/// Why a key file can't be used. Never holds a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
     /// Nothing but blank lines and comments.
@@ -81,7 +76,7 @@ pub enum KeyringError {
     },
 }
 
-/// What is wrong with a line of a seal key file.
+/// What is wrong with a line of a key file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineFault {
     /// No colon.
@@ -110,7 +105,7 @@ pub struct SealError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The keyring has no key of that ID.
-    #[error("was sealed with key {0:?}, which isn't in the seal key file")]
+    #[error("was sealed with key {0:?}, which isn't in the key file")]
     UnknownKey(String),
     /// Of a form that this version doesn't know.
     #[error("is of a version that this program doesn't know")]
@@ -159,27 +154,10 @@ impl Keyring {
     /// # Errors
     /// The first line that isn't a key of its own ID, or that there is none.
     pub fn parse(text: &str) -> Result<Self, KeyringError> {
-        let mut keys: Vec<Key> = Vec::new();
-        for (i, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let fail = |fault| KeyringError::Line { line: i + 1, fault };
-            let key = Key::parse(line).map_err(fail)?;
-            if keys.iter().any(|earlier| earlier.id == key.id) {
-                return Err(fail(LineFault::Duplicate));
-            }
-            keys.push(key);
-        }
-        let mut keys = keys.into_iter();
-        let first = keys.next().ok_or(KeyringError::Empty)?;
-        Ok(Self {
-            first,
-            others: keys.collect(),
-        })
+        Keys::parse(text, Cipher::new).map(Self)
     }
 
-    /// A new key as a line of a seal key file, without a line end. Secret.
+    /// A new key as a line of a key file, without a line end. Secret.
     ///
     /// # Errors
     /// When the system has no randomness.
@@ -192,12 +170,12 @@ impl Keyring {
 
     /// The key that seals.
     pub fn first_id(&self) -> &SealKeyId {
-        &self.first.id
+        &self.0.first.id
     }
 
     /// All keys, in the file's order.
     pub fn ids(&self) -> impl Iterator<Item = &SealKeyId> {
-        self.keys().map(|key| &key.id)
+        self.0.ids()
     }
 
     /// Seals with the first key.
@@ -205,20 +183,10 @@ impl Keyring {
     /// # Errors
     /// When randomness or the cipher fails.
     pub fn seal(&self, context: &SealContext<'_>, content: &[u8]) -> Result<Sealed, SealError> {
-        let mut nonce = [0; NONCE_LEN];
-        rand::fill(&mut nonce).map_err(|_| SealError)?;
-        // Encrypted in place: the content never outgrows, and so never leaves, this one buffer.
-        let mut buffer = Zeroizing::new(Vec::with_capacity(content.len() + TAG_LEN));
-        buffer.extend_from_slice(content);
-        let Key { id, cipher } = &self.first;
-        let nonce_value = Nonce::assume_unique_for_key(nonce);
-        cipher
-            .seal_in_place_append_tag(nonce_value, context.associated_data(id), &mut *buffer)
-            .map_err(|_| SealError)?;
-        let bytes = [&[VERSION][..], &nonce, &buffer].concat();
+        let Named { id, key } = &self.0.first;
         Ok(Sealed {
             key_id: id.clone(),
-            bytes,
+            bytes: context.with_fields(id, |fields| key.seal(fields, content))?,
         })
     }
 
@@ -232,30 +200,9 @@ impl Keyring {
         context: &SealContext<'_>,
         bytes: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let key = self.keys().find(|key| key.id.as_str() == key_id);
-        let Key { id, cipher } = key.ok_or_else(|| OpenError::UnknownKey(key_id.to_owned()))?;
-        let (version, rest) = bytes.split_first().ok_or(OpenError::Truncated)?;
-        if *version != VERSION {
-            return Err(OpenError::UnknownVersion);
-        }
-        let (nonce, ciphertext) = rest
-            .split_first_chunk::<NONCE_LEN>()
-            .ok_or(OpenError::Truncated)?;
-        if ciphertext.len() < TAG_LEN {
-            return Err(OpenError::Truncated);
-        }
-        let mut content = Zeroizing::new(ciphertext.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = cipher
-            .open_in_place(nonce, context.associated_data(id), &mut content)
-            .map_err(|_| OpenError::NotAuthentic)?
-            .len();
-        content.truncate(length);
-        Ok(content)
-    }
-
-    fn keys(&self) -> impl Iterator<Item = &Key> {
-        std::iter::once(&self.first).chain(&self.others)
+        let named = self.0.find(key_id);
+        let Named { id, key } = named.ok_or_else(|| OpenError::UnknownKey(key_id.to_owned()))?;
+        context.with_fields(id, |fields| key.open(fields, bytes))
     }
 }
 
@@ -267,29 +214,11 @@ impl fmt::Debug for Keyring {
     }
 }
 
-// === impl Key ===
-
-impl Key {
-    fn parse(line: &str) -> Result<Self, LineFault> {
-        let (id, encoded) = line.split_once(':').ok_or(LineFault::Form)?;
-        let id = id.parse::<SealKeyId>()?;
-        let key = BASE64
-            .decode(encoded)
-            .map(Zeroizing::new)
-            .map_err(|_| LineFault::Base64)?;
-        let cipher = UnboundKey::new(&AES_256_GCM_SIV, &key)
-            .map(LessSafeKey::new)
-            .map_err(|_| LineFault::Length(key.len()))?;
-        Ok(Self { id, cipher })
-    }
-}
-
 // === impl SealContext ===
 
 impl SealContext<'_> {
-    /// Each field after its length, so that no two contexts give the same bytes.
-    fn associated_data(&self, key_id: &SealKeyId) -> Aad<Vec<u8>> {
-        let fields: [&[u8]; 7] = [
+    fn with_fields<T>(&self, key_id: &SealKeyId, then: impl FnOnce(&[&[u8]]) -> T) -> T {
+        then(&[
             LABEL,
             key_id.as_str().as_bytes(),
             self.gateway.as_bytes(),
@@ -297,13 +226,7 @@ impl SealContext<'_> {
             self.access_id.as_bytes(),
             self.config_uid.as_bytes(),
             &self.generation.to_be_bytes(),
-        ];
-        let mut data = Vec::new();
-        for field in fields {
-            data.extend((field.len() as u64).to_be_bytes());
-            data.extend(field);
-        }
-        Aad::from(data)
+        ])
     }
 }
 

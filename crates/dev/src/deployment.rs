@@ -1,5 +1,5 @@
-//! The folder that a deployment starts from: CA, certificates, seal keys and the first
-//! credentials, a subfolder for each service.
+//! The folder that a deployment starts from: CA, certificates, each service's own keys and the
+//! first credentials, a subfolder for each service.
 
 mod certificates;
 mod credentials;
@@ -11,14 +11,18 @@ use std::path::{Path, PathBuf};
 use postern_core::access_id::NoRandomness;
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::k8s_auth_config::K8sHost;
+use postern_core::own_keys::OwnKeys;
 use postern_core::resource_id::GatewayName;
 use postern_core::seal::{Keyring, SealKeyId};
 use url::{Host, Url};
+use uuid::Uuid;
 
 use certificates::Authority;
 pub use credentials::AdminFile;
 use credentials::Credentials;
 use files::Writer;
+
+const CONTROL_PLANE_KEYS: &str = "control-plane/keys";
 
 /// What a deployment is made for.
 #[derive(Debug, Clone)]
@@ -115,6 +119,7 @@ impl Deployment {
         writer.folder("control-plane")?;
         let mut authority = Authority::open(&mut writer)?;
         authority.install(&mut writer, "control-plane", &plan.control_plane.host)?;
+        writer.missing(CONTROL_PLANE_KEYS, own_key)?;
         let mut absent = Vec::new();
         if kept.admin_moved {
             absent.push(dir.join(credentials::ADMIN));
@@ -176,6 +181,11 @@ impl Deployment {
         self.dir.join(credentials::GATEWAY)
     }
 
+    /// The file of the control plane's own keys.
+    pub fn control_plane_keys(&self) -> PathBuf {
+        self.dir.join(CONTROL_PLANE_KEYS)
+    }
+
     /// The control plane's certificate and its key.
     pub fn control_plane_tls(&self) -> (PathBuf, PathBuf) {
         let folder = self.dir.join("control-plane");
@@ -187,13 +197,22 @@ impl Deployment {
 }
 
 fn seal_key() -> Result<String, InitError> {
-    let path = PathBuf::from("seal-keys");
-    let id: SealKeyId = "k1".parse().map_err(|fault| InitError::Content {
-        path,
-        fault: format!("{fault}"),
-    })?;
-    let line = Keyring::generate_line(&id)?;
+    let line = Keyring::generate_line(&key_id("seal-keys", "k1")?)?;
     Ok(format!("{}\n", line.as_str()))
+}
+
+/// Of an ID that no other file has: a file that was lost and made again is told from what it was.
+fn own_key() -> Result<String, InitError> {
+    let id = format!("k{}", Uuid::now_v7().simple());
+    let line = OwnKeys::generate_line(&key_id(CONTROL_PLANE_KEYS, &id)?)?;
+    Ok(format!("{}\n", line.as_str()))
+}
+
+fn key_id(file: &str, id: &str) -> Result<SealKeyId, InitError> {
+    id.parse().map_err(|fault| InitError::Content {
+        path: PathBuf::from(file),
+        fault: format!("{fault}"),
+    })
 }
 
 // === impl InitOptions ===

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kube_sim::KubeSim;
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapFileError};
+use postern_control_plane::key_file::{self, KeyFileError};
 use postern_control_plane::{self as control_plane, DatabaseUrlError};
 use postern_core::clock::Clock;
 use postern_data_plane::{self as data_plane, config::ConfigError};
@@ -88,6 +89,8 @@ pub enum StartError {
     DatabaseUrl(#[from] DatabaseUrlError),
     #[error(transparent)]
     Bootstrap(#[from] BootstrapFileError),
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     #[error("the control plane doesn't start")]
     ControlPlane(#[from] control_plane::BindError),
     #[error(transparent)]
@@ -242,6 +245,7 @@ impl Stack {
             server,
             database_url: self.database_url.parse()?,
             bootstrap: Some(Bootstrap::read(&self.deployment.bootstrap())?),
+            keys: key_file::read(&self.deployment.control_plane_keys())?,
             clock: self.clock.clone(),
             audit: (self.audit)(),
         });

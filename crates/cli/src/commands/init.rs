@@ -11,7 +11,7 @@ use crate::flags::{Connection, OutputFlags, present};
 use crate::output;
 use crate::session::{DEFAULT_CONTROL_PLANE_URL, DEFAULT_GATEWAY_URL};
 
-/// Make what a first start needs: CA, certificates, seal keys, credentials. Changes nothing that exists
+/// Make what a first start needs: CA, certificates, keys, credentials. Changes nothing that exists
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// The folder to make it in
@@ -63,7 +63,7 @@ pub(crate) fn run(
     }
     text.push_str(&format!(
         "Next:\n  \
-         postern control-plane serve --database-url sqlite:postern.db --bootstrap {dir}/control-plane/bootstrap.json --tls-cert {dir}/control-plane/server.pem --tls-key {dir}/control-plane/server-key.pem{}\n  \
+         postern control-plane serve --database-url sqlite:postern.db --bootstrap {dir}/control-plane/bootstrap.json --key-file {dir}/control-plane/keys --tls-cert {dir}/control-plane/server.pem --tls-key {dir}/control-plane/server-key.pem{}\n  \
          postern gateway serve --config {dir}/gateway/gateway.json{}\n  \
          postern configure --access-key-file {dir}/admin.json",
         listen(&options.control_plane_url, 8100),

@@ -11,6 +11,7 @@ pub(crate) mod gateway;
 pub(crate) mod health;
 pub(crate) mod init;
 pub(crate) mod k8s_auth_config;
+pub(crate) mod key_file;
 pub(crate) mod manifest;
 pub(crate) mod seal_key;
 pub(crate) mod serve;

@@ -1,20 +1,20 @@
 //! `postern gateway seal-key …`: rotating the keys that seal K8s auth configs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use clap::{Args, Subcommand};
-use postern_core::seal::{Keyring, SealKeyId};
+use clap::Subcommand;
+use postern_core::seal::Keyring;
 use postern_proto::pb;
 use postern_proto::pb::k8s_auth_config_service_client::K8sAuthConfigServiceClient;
 use serde_json::json;
 
-use crate::failure::{Exit, Failure};
-use crate::flags::{Connection, OutputFlags, present};
+use crate::failure::Failure;
+use crate::flags::{Connection, OutputFlags};
+use crate::output;
 use crate::session::{Administrator, Session};
-use crate::{output, profile};
 
 use super::k8s_auth_config::list_all;
+use super::key_file::GenerateArgs;
 
 /// The keys that seal K8s auth configs
 #[derive(Debug, Subcommand)]
@@ -25,16 +25,6 @@ pub(crate) enum SealKeyCommand {
     Status,
     /// Seal every K8s auth config again with the gateway's first key; safe to run again
     Reseal,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GenerateArgs {
-    /// The gateway's key file; made if it doesn't exist
-    #[arg(long, value_name = "FILE")]
-    file: String,
-    /// The new key's ID [default: `k` and the time]
-    #[arg(long, value_name = "ID")]
-    id: Option<String>,
 }
 
 pub(crate) async fn run(
@@ -50,38 +40,11 @@ pub(crate) async fn run(
 }
 
 fn generate(args: &GenerateArgs, flags: &OutputFlags) -> Result<(), Failure> {
-    let file = present("--file", &args.file)?;
-    let path = Path::new(&file);
-    let before = match std::fs::read_to_string(path) {
-        Ok(text) => zeroize::Zeroizing::new(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Default::default(),
-        Err(error) => return Err(Failure::file(path, &error)),
-    };
-    let id = match &args.id {
-        Some(id) => present("--id", id)?,
-        None => format!("k{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S")),
-    };
-    let id: SealKeyId = id
-        .parse()
-        .map_err(|error| Failure::usage(format!("--id: `{id}` {error}")))?;
-    let line = Keyring::generate_line(&id)
-        .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
-    let mut after = zeroize::Zeroizing::new(before.trim_end().to_owned());
-    if !after.is_empty() {
-        after.push('\n');
-    }
-    after.push_str(line.trim_end());
-    // The whole file is checked, so that a key that can't be read is found now.
-    Keyring::parse(&after).map_err(|error| Failure::usage(format!("{file}: {error}")))?;
-    profile::write_private(path, after.as_bytes()).map_err(|error| Failure::file(path, &error))?;
-    let text = format!(
-        "Key {id} added to {file}. It opens only. To seal with it: restart every replica of the gateway with this file, move the key's line to the top, restart again, then run `postern gateway seal-key reseal`."
-    );
-    output::print(
-        flags.format(),
-        &json!({ "id": id.to_string(), "file": file }),
-        &text,
-    )
+    args.run(flags, |text| Keyring::parse(text).map(drop), |id, file| {
+        format!(
+            "Key {id} added to {file}. It opens only. To seal with it: restart every replica of the gateway with this file, move the key's line to the top, restart again, then run `postern gateway seal-key reseal`."
+        )
+    })
 }
 
 async fn status(connection: &Connection, flags: &OutputFlags) -> Result<(), Failure> {

@@ -1,25 +1,39 @@
 //! `postern control-plane serve` and `postern gateway serve`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use postern_control_plane::bootstrap::Bootstrap;
+use postern_control_plane::key_file::{self, KeyFileError};
 use postern_core::clock::Clock;
 use postern_core::ip::{IpBlock, IpBlockError};
+use postern_core::own_keys::OwnKeys;
 use postern_rpc::forwarded::TrustedProxies;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::failure::{Exit, Failure};
-use crate::flags::present;
+use crate::flags::{OutputFlags, present};
+
+use super::key_file::GenerateArgs;
 
 /// The control plane
 #[derive(Debug, Subcommand)]
 pub(crate) enum ControlPlaneCommand {
     /// Run a control plane
     Serve(ControlPlaneServeArgs),
+    /// The control plane's own keys, which seal its signing keys and prove its audit
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// The control plane's own keys
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Add a new key at the end of a key file: it opens only, until its line is moved to the top
+    Generate(GenerateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -35,6 +49,9 @@ pub(crate) struct ControlPlaneServeArgs {
     /// What `postern init` left for a first start; changes nothing that exists
     #[arg(long, env = "POSTERN_BOOTSTRAP", value_name = "FILE")]
     bootstrap: Option<PathBuf>,
+    /// The control plane's own keys, which `postern init` made; the same on every replica
+    #[arg(long, env = "POSTERN_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsFlags,
     /// Addresses or CIDR blocks of proxies whose forwarded and x-forwarded-for headers count
@@ -132,8 +149,25 @@ pub(crate) struct GatewayServeArgs {
     listen: SocketAddr,
 }
 
-pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), Failure> {
-    let ControlPlaneCommand::Serve(args) = command;
+pub(crate) async fn control_plane(
+    command: &ControlPlaneCommand,
+    flags: &OutputFlags,
+) -> Result<(), Failure> {
+    match command {
+        ControlPlaneCommand::Serve(args) => serve_control_plane(args).await,
+        ControlPlaneCommand::Key(KeyCommand::Generate(args)) => generate_key(args, flags),
+    }
+}
+
+fn generate_key(args: &GenerateArgs, flags: &OutputFlags) -> Result<(), Failure> {
+    args.run(flags, |text| OwnKeys::parse(text).map(drop), |id, file| {
+        format!(
+            "Key {id} added to {file}. It opens only. To seal with it: restart every replica of the control plane with this file, move the key's line to the top, and restart again. Keep the old line."
+        )
+    })
+}
+
+async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure> {
     let database_url = present("--database-url", &args.database_url)?;
     let database_url = database_url
         .parse()
@@ -141,6 +175,7 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
     let bootstrap = args.bootstrap.as_deref().map(Bootstrap::read).transpose();
     let bootstrap =
         bootstrap.map_err(|error| Failure::usage(format!("--bootstrap: {}", chain(&error))))?;
+    let keys = own_keys(args.key_file.as_deref())?;
     let mut server = postern_rpc::server::Config::new(args.listen);
     if let (Some(certificate), Some(key)) = (&args.tls.tls_cert, &args.tls.tls_key) {
         server = server.with_tls(certificate, key);
@@ -152,6 +187,7 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
         server,
         database_url,
         bootstrap,
+        keys,
         clock: Clock::system(),
         audit: Box::new(std::io::stdout()),
     };
@@ -160,6 +196,20 @@ pub(crate) async fn control_plane(command: &ControlPlaneCommand) -> Result<(), F
         .map_err(cant_start)?;
     info!(address = %bound.addr(), "control plane listening");
     bound.serve(shutdown()?).await.map_err(cant_start)
+}
+
+fn own_keys(file: Option<&Path>) -> Result<OwnKeys, Failure> {
+    let made_by = "`postern init DIR` makes it where it is missing: DIR/control-plane/keys";
+    let Some(file) = file else {
+        return Err(Failure::usage("--key-file is missing").hint(made_by));
+    };
+    key_file::read(file).map_err(|error| {
+        let failure = Failure::usage(format!("--key-file: {}", chain(&error)));
+        match error {
+            KeyFileError::Read { .. } => failure.hint(made_by),
+            KeyFileError::Malformed { .. } => failure,
+        }
+    })
 }
 
 impl LimitFlags {

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::world::{Persona, World, a_key, bootstrap};
+use crate::world::{Persona, World, a_key, bootstrap, own_keys};
 
 #[tokio::test]
 async fn it_says_what_it_is() {
@@ -69,6 +69,7 @@ async fn it_serves_tls_on_the_same_port() {
         server: server::Config::new("127.0.0.1:0".parse().unwrap()).with_tls(certificate, key),
         database_url: database.parse().ok().unwrap(),
         bootstrap: Some(bootstrap(Uuid::now_v7(), &a_key(), &a_key())),
+        keys: own_keys(),
         clock: Clock::system(),
         audit: Box::new(std::io::sink()),
     };

@@ -12,6 +12,7 @@ use postern_control_plane::{BindError, Bound, Config};
 use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::AccessKey;
 use postern_core::clock::Clock;
+use postern_core::own_keys::OwnKeys;
 use postern_proto::pb;
 use postern_proto::pb::access_key_auth_service_client::AccessKeyAuthServiceClient;
 use postern_proto::pb::audit_service_client::AuditServiceClient;
@@ -353,9 +354,15 @@ fn config(
         server: server::Config::new("127.0.0.1:0".parse().unwrap()),
         database_url: database.parse().ok().unwrap(),
         bootstrap,
+        keys: own_keys(),
         clock: clock.clock(),
         audit: Box::new(audit.clone()),
     }
+}
+
+/// The same at every start.
+pub(crate) fn own_keys() -> OwnKeys {
+    OwnKeys::parse("k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()
 }
 
 /// Starts on the database in `folder`; what `bind` says.

@@ -14,12 +14,13 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "admin.json",
     "ca-key.pem",
     "ca.pem",
     "control-plane/bootstrap.json",
     "control-plane/ca.pem",
+    "control-plane/keys",
     "control-plane/server-key.pem",
     "control-plane/server.pem",
     "gateway/ca.pem",

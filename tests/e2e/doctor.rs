@@ -288,3 +288,47 @@ fn conditions_are_data_on_the_config_and_follow_the_cluster_by_themselves() {
     assert_ne!(first, second, "the time of its change");
     assert_eq!(is("REVIEWER_FORBIDDEN"), second, "which stays");
 }
+
+#[test]
+fn a_mode_that_needs_the_clusters_keys_has_a_condition_of_them_with_a_fix_for_each_failure() {
+    const KEYS: &str = "/openid/v1/jwks";
+    let world = World::start();
+    let (cluster, reviewer) = (world.cluster(), world.reviewer_token());
+    let mode = ["--mode", "jwks_then_review"];
+    let args = [&draft(cluster, cluster.ca_pem(), &reviewer)[..], &mode].concat();
+    let healthy = world.admin.json(&[&["doctor"][..], &args].concat());
+    let (status, reason, _) = condition(&healthy, "KEYS_AVAILABLE");
+    assert_eq!((status.as_str(), reason.as_str()), ("TRUE", "FETCHED"));
+    let message = healthy["conditions"].to_string();
+    assert!(message.contains("publishes 1 keys"), "{message}");
+
+    for (fault, reason, fix) in [
+        (Fault::Status(403), "KEYS_FORBIDDEN", "--with-discovery"),
+        (Fault::Status(500), "FETCH_FAILED", "--jwks-file"),
+        (
+            Fault::Body("{}".to_owned()),
+            "NO_USABLE_KEYS",
+            "/openid/v1/jwks",
+        ),
+        (
+            Fault::Patch(json!({ "keys": [] })),
+            "NO_USABLE_KEYS",
+            "/openid/v1/jwks",
+        ),
+    ] {
+        cluster.set_fault_at(KEYS, fault);
+        let document = sick(&world, &args);
+        assert_fails(&document, "KEYS_AVAILABLE", reason);
+        let found = condition(&document, "KEYS_AVAILABLE");
+        assert!(found.2.contains(fix), "{found:?}");
+    }
+    cluster.set_fault_at(KEYS, Fault::None);
+    let mut other = args.clone();
+    other[7] = "https://another-issuer";
+    assert_fails(&sick(&world, &other), "KEYS_AVAILABLE", "ISSUER_DIFFERS");
+
+    let review = draft(cluster, cluster.ca_pem(), &reviewer);
+    let review = world.admin.json(&[&["doctor"][..], &review].concat());
+    let named = review["conditions"].to_string().contains("KEYS_AVAILABLE");
+    assert!(!named, "a review needs no keys: {review}");
+}

@@ -217,3 +217,117 @@ fn a_described_pod_gets_the_verdict_that_a_real_one_would() {
     let args = ["simulate", "--namespace", "a", "--config", "nowhere"];
     world.admin.run(&args).fails(4, &["nowhere"]);
 }
+
+#[test]
+fn an_explanation_says_when_the_verdict_was_known_from_a_moment_ago() {
+    let world = World::start();
+    world.route("c");
+    let (good, bad) = (world.pod_token("mypod1"), world.pod_token("mypod2"));
+    world
+        .cluster()
+        .delete_pod("my-namespace-a", "mypod2")
+        .unwrap();
+    for (token, allowed) in [(&good, true), (&bad, false)] {
+        let first = explained(&world, "c", token, &["--client-ip", "10.2.3.4"]);
+        assert_eq!(first["allowed"], allowed, "{first}");
+        assert!(first["cached"] != true, "{first}");
+        let reviews = world.cluster().reviews();
+        let second = explained(&world, "c", token, &["--client-ip", "10.2.3.4"]);
+        assert_eq!(second["cached"], true, "{second}");
+        assert_eq!(second["reason"], first["reason"]);
+        assert!(
+            second.to_string().contains("known from a moment ago"),
+            "{second}"
+        );
+        assert_eq!(world.cluster().reviews(), reviews, "nobody was asked");
+    }
+    assert_eq!(
+        events(&world, "login.granted").len(),
+        0,
+        "nothing is issued"
+    );
+}
+
+#[test]
+fn a_record_says_whether_the_verdict_was_cached_and_how_long_the_review_took() {
+    let world = World::start();
+    let method = world.route("c");
+    let token = world.pod_token("mypod3");
+    let mut facts = Vec::new();
+    for _ in 0..2 {
+        let request = world.log_in(&method.access_id, "c", &token).refused();
+        facts.push(world.audited(&request)["facts"].clone());
+    }
+    assert!(facts[0]["review_ms"].is_number(), "{facts:?}");
+    assert!(facts[0]["cached"] != true, "{facts:?}");
+    assert_eq!(facts[1]["cached"], true, "{facts:?}");
+    assert!(facts[1]["review_ms"].is_null(), "{facts:?}");
+    let granted = world.pod_token("mypod1");
+    world.log_in(&method.access_id, "c", &granted).success();
+    let record = &events(&world, "login.granted")[0];
+    assert!(record["facts"]["review_ms"].is_number(), "{record}");
+}
+
+#[test]
+fn a_simulation_says_what_it_didnt_ask_and_takes_an_issuer_for_a_config() {
+    let world = World::start();
+    let args = [
+        "--bound-namespaces=my-namespace-a",
+        "--single-use",
+        "--gw-bound-ips=127.0.0.0/8",
+    ];
+    let method = world.method_with("c", &args);
+    world.config("c", &method);
+    let simulate = |more: &[&str]| {
+        let args = ["simulate", "--namespace", "my-namespace-a", "--config", "c"];
+        world.admin.run(&[&args[..], &["--json"], more].concat())
+    };
+    let document = |output: &Output| -> Value { serde_json::from_str(&output.stdout).unwrap() };
+    let plain = document(&simulate(&[]));
+    assert_eq!(plain["allowed"], true, "{plain}");
+    let notes = plain["notes"].to_string();
+    for note in [
+        "gw_bound_ips: 127.0.0.0/8",
+        "takes a token once",
+        "not simulated: the token's issuer",
+        "not simulated: the token's form and signature",
+    ] {
+        assert!(notes.contains(note), "{note}: {notes}");
+    }
+    let issuer = world.cluster().issuer().to_owned();
+    let known = document(&simulate(&["--issuer", &issuer]));
+    assert_eq!(known["allowed"], true, "{known}");
+    assert!(
+        !known["notes"].to_string().contains("token's issuer"),
+        "{known}"
+    );
+    let other = simulate(&["--issuer", "https://elsewhere"]);
+    assert_eq!(document(&other)["reason"], "TOKEN_ISSUER_NOT_TRUSTED");
+    let late = [
+        "--issued=2020-01-01T00:00:00Z",
+        "--expires=2020-01-01T01:00:00Z",
+    ];
+    let late = document(&simulate(&late));
+    assert_eq!(late["reason"], "TOKEN_EXPIRED", "{late}");
+    let by_id = [
+        "simulate",
+        "--namespace=a",
+        "--issuer=https://x",
+        "--access-id",
+        &method.access_id,
+    ];
+    world.admin.run(&by_id).fails(2, &["--config"]);
+
+    let real = explained(
+        &world,
+        "c",
+        &world.pod_token("mypod1"),
+        &["--client-ip", "10.2.3.4"],
+    );
+    let notes = real["notes"].to_string();
+    assert!(
+        notes.contains("takes a token once") && notes.contains("gw_bound_ips"),
+        "{notes}"
+    );
+    assert!(!notes.contains("not simulated"), "{notes}");
+}

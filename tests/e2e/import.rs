@@ -222,3 +222,18 @@ fn a_reviewers_manifest_is_what_kubectl_takes_and_grants_the_least() {
         .run(&["manifest", "reviewer", "--namespace", "a/b"])
         .fails(2, &["--namespace"]);
 }
+
+#[test]
+fn an_answer_without_an_end_is_a_fault_of_an_import_and_is_not_cut() {
+    let world = World::start();
+    let cluster = world.cluster();
+    let method = world.method("m");
+    let file = kubeconfig(cluster, cluster.admin_token());
+    let file = world.admin.file("kubeconfig", &file);
+    let issuer = "/.well-known/openid-configuration";
+    cluster.set_fault_at(issuer, kube_sim::Fault::EndlessBody);
+    let output = world
+        .admin
+        .run(&with_method(&import(&file, "endless"), &method));
+    output.fails(3, &["answers with more than 1048576 bytes"]);
+}

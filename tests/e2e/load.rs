@@ -175,6 +175,38 @@ fn a_reviewer_that_is_refused_shows_in_the_metrics() {
 }
 
 #[test]
+fn whether_a_reviewer_is_let_in_and_until_when_shows_without_any_login() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let world = World::checked_every(Duration::from_millis(200));
+    world.route("by-token");
+    world.cluster().let_review("reviewer").unwrap();
+    let pair = world.cluster().client_certificate("reviewer", &[], HOUR);
+    let (certificate, key) = pair.unwrap();
+    world.route("by-certificate");
+    world.admin.ok(&[
+        "k8s-auth-config",
+        "update",
+        "--name=by-certificate",
+        "--k8s-auth-type=certificate",
+        "--k8s-client-certificate",
+        &certificate,
+        "--k8s-client-key",
+        &key,
+    ]);
+    let shows = |line: &'static str| {
+        eventually(line, Duration::from_secs(10), || {
+            of_gateway(&world).contains(line).then_some(())
+        });
+    };
+    shows("postern_reviewer_up{config=\"by-token\"} 1");
+    shows("postern_reviewer_up{config=\"by-certificate\"} 1");
+    shows("postern_reviewer_credential_expiry_timestamp_seconds{config=\"by-certificate\"} ");
+    world.cluster().set_fault(Fault::Status(401));
+    shows("postern_reviewer_up{config=\"by-token\"} 0");
+    shows("postern_reviewer_up{config=\"by-certificate\"} 0");
+}
+
+#[test]
 fn with_an_admin_port_pods_reach_neither_metrics_nor_administrators_calls() {
     let mut world = World::start();
     let port = free_port();

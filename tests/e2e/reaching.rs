@@ -221,6 +221,20 @@ fn a_config_of_the_gateways_own_service_account_is_pinned_and_logs_in() {
     assert_eq!(pin["status"], "CONDITION_STATUS_TRUE", "{pin}");
     let list = world.admin.ok(&["k8s-auth-config", "list"]);
     assert!(list.contains("the gateway's own"), "{list}");
+    let doctor = world.admin.json(&["doctor", "own"]);
+    let held = |kind: &str| {
+        let conditions = doctor["conditions"].as_array().unwrap();
+        let kind = format!("CONDITION_TYPE_{kind}");
+        let found = conditions.iter().find(|c| c["type"] == kind).unwrap();
+        (found["status"].clone(), found["reason"].clone())
+    };
+    for (kind, reason) in [
+        ("CLUSTER_PINNED", "PINNED"),
+        ("CREDENTIAL_FRESH", "NO_EXPIRY"),
+    ] {
+        let wanted = (json!("CONDITION_STATUS_TRUE"), json!(reason));
+        assert_eq!(held(kind), wanted, "{doctor}");
+    }
 }
 
 #[test]

@@ -59,6 +59,12 @@ pub struct Facts {
     /// [`Kubernetes::namespace_label_keys`]: crate::auth_method::Kubernetes::namespace_label_keys
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_labels: Option<NamespaceLabels>,
+    /// They were verified for another login a moment ago. For the record: no rule can ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
+    /// How long the verification took, unless they were cached. For the record as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_ms: Option<u32>,
 }
 
 /// Labels of a namespace that were read, those that it doesn't have included.

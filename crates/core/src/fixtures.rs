@@ -68,5 +68,7 @@ pub(crate) fn facts() -> Facts {
         expire_time: Some(noon() + jiff::SignedDuration::from_hours(1)),
         mode: VerificationMode::Review,
         namespace_labels: None,
+        cached: false,
+        review_ms: None,
     }
 }

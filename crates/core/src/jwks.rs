@@ -157,6 +157,11 @@ impl Jwks {
         self.keys.len()
     }
 
+    /// Whether it has a key of that ID.
+    pub fn has(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| key.id == id)
+    }
+
     /// Whether the named key, used with its own algorithm and with no other, signed `message`.
     ///
     /// # Errors

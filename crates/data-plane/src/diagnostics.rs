@@ -10,7 +10,7 @@ use postern_core::facts::{Facts, NamespaceLabels};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_core::pattern::{NameKind, Pattern};
-use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
+use postern_core::resource_id::{GatewayName, ResourceId};
 use postern_proto::convert::{audit, auth_method};
 use postern_proto::pb;
 use postern_proto::pb::diagnostics_service_server::{DiagnosticsService, DiagnosticsServiceServer};
@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::authorizer::{Administrator, Who};
+use crate::cluster::Cluster;
 use crate::login::Login;
 use crate::login::explain::{Explained, Question};
 use crate::login::stop::Fault;
@@ -38,8 +39,11 @@ const DRAFT_ACCESS_ID: &str = "p-000000000000k0";
 /// Stands in for UIDs that a description leaves out; no rule can ask for one.
 const DESCRIBED: &str = "described";
 
-/// A method, and the full name of the config that it was named by.
-type Chosen = (Option<String>, Arc<AuthMethod>);
+/// A method, and the config that it was named by.
+struct Chosen {
+    cluster: Option<Arc<Cluster>>,
+    method: Arc<AuthMethod>,
+}
 
 pub(crate) struct Diagnostics {
     gateway: GatewayName,
@@ -91,29 +95,47 @@ impl Diagnostics {
     ) -> Result<pb::SimulateAuthenticationResponse, Error> {
         let Administrator(_, who) = request.identity()?;
         let (caller, deadline) = (request.caller()?, request.deadline()?);
-        let pb::SimulateAuthenticationRequest { policy, workload } = request.into_inner();
+        let pb::SimulateAuthenticationRequest {
+            policy,
+            workload,
+            issuer,
+        } = request.into_inner();
         let policy = policy.ok_or_else(|| {
             Invalid::field("policy", "name a config or an access ID, or give a draft")
         })?;
-        let (config, method) = self.policy(policy, deadline).await?;
+        let Chosen { cluster, method } = self.policy(policy, deadline).await?;
+        let config = cluster.as_deref().map(Cluster::config);
+        if config.is_none() && !issuer.is_empty() {
+            return Err(Invalid::field(
+                "issuer",
+                "is held against a config's issuers: name one (k8s_auth_config), or leave it out",
+            )
+            .into());
+        }
         let facts = self.described(&workload.unwrap_or_default(), &method)?;
-        let mut explained = Explained::simulated(&method, facts, self.clock.now());
+        let issuer = config
+            .map(|config| (&config.issuers, issuer))
+            .filter(|(_, issuer)| !issuer.is_empty());
+        let mut explained = Explained::simulated(&method, issuer, facts, self.clock.now());
         if method.id.as_str() != DRAFT || method.access_id.as_str() != DRAFT_ACCESS_ID {
             explained.wire.access_id = method.access_id.to_string();
             explained.method = Some(method.id.clone());
         }
-        explained.wire.k8s_auth_config = config.unwrap_or_default();
+        explained.wire.k8s_auth_config = config.map(|c| c.name.to_string()).unwrap_or_default();
         self.record(EventKind::LoginSimulated, caller, who, &explained);
         Ok(pb::SimulateAuthenticationResponse {
             explanation: Some(explained.wire),
         })
     }
 
-    /// The method that is meant, and the full name of the config that it was named by.
+    /// The method that is meant.
     async fn policy(&self, policy: Policy, deadline: Deadline) -> Result<Chosen, Error> {
         if let Policy::Draft(draft) = policy {
             let method = draft_method(&draft, &self.clock)?;
-            return Ok((None, Arc::new(method)));
+            return Ok(Chosen {
+                cluster: None,
+                method: Arc::new(method),
+            });
         }
         match self.known(&policy)? {
             Some(known) => Ok(known),
@@ -133,16 +155,13 @@ impl Diagnostics {
     }
 
     fn known(&self, policy: &Policy) -> Result<Option<Chosen>, Error> {
-        let (config, access_id) = match policy {
+        let (cluster, access_id) = match policy {
             Policy::K8sAuthConfig(id) => {
                 let id: ResourceId = field("k8s_auth_config", id.parse())?;
                 match self.snapshot.config(&id) {
                     Some(ConfigEntry::Live(cluster)) => {
-                        let name = ConfigName {
-                            gateway: self.gateway.clone(),
-                            id,
-                        };
-                        (Some(name.to_string()), cluster.config().access_id.clone())
+                        let access_id = cluster.config().access_id.clone();
+                        (Some(cluster), access_id)
                     }
                     Some(ConfigEntry::Unusable) => return Err(Fault::ConfigUnusable(id).into()),
                     None => return Ok(None),
@@ -151,10 +170,8 @@ impl Diagnostics {
             Policy::AccessId(id) => (None, field("access_id", id.parse())?),
             Policy::Draft(_) => return Ok(None),
         };
-        Ok(self
-            .snapshot
-            .method(&access_id)
-            .map(|method| (config, method)))
+        let method = self.snapshot.method(&access_id);
+        Ok(method.map(|method| Chosen { cluster, method }))
     }
 
     /// Facts as a login of the described workload would have them.

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::measure::{Step, Stopwatch};
 pub(crate) use self::stop::Stage;
 use self::stop::{Denied, Fault, Stop};
-use crate::cluster::{Ask, Cluster, Standing};
+use crate::cluster::{Ask, Cluster, Standing, Verified};
 use crate::control_plane::ControlPlane;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -210,6 +210,17 @@ impl Login {
         admission: Admission<'_>,
         attempt: &Attempt,
     ) -> Result<Facts, Stop> {
+        let verified = self.ask_cluster(route, token, admission, attempt).await?;
+        Ok(verified.verdict?)
+    }
+
+    async fn ask_cluster(
+        &self,
+        route: &Route,
+        token: &Arc<PresentedToken>,
+        admission: Admission<'_>,
+        attempt: &Attempt,
+    ) -> Result<Verified, Stop> {
         let method = admission.kubernetes();
         let peer = Peer::from(attempt.caller.ip);
         let ask = Ask {
@@ -219,15 +230,15 @@ impl Login {
             client_ip: attempt.caller.ip,
             deadline: attempt.deadline,
         };
-        let verdict = route.cluster.verify(token, ask).await;
-        let verdict = verdict.map_err(|fault| {
+        let verified = route.cluster.verify(token, ask).await;
+        let verified = verified.map_err(|fault| {
             self.health.saw(&route.cluster, &fault);
             Fault::Review(attempt.config.clone(), fault)
         })?;
-        if verdict.is_err() {
+        if verified.verdict.is_err() {
             self.refusals.refused(peer, self.now());
         }
-        Ok(verdict?)
+        Ok(verified)
     }
 
     /// A peer that has been refused too often isn't refused for that: its unknown tokens get the

@@ -92,8 +92,7 @@ struct ClusterGauges {
     in_flight: AtomicI64,
     /// 1 for yes, -1 for no.
     reviewer_up: AtomicI64,
-    /// In seconds since 1970, as the next one.
-    credential_expiry: AtomicI64,
+    /// In seconds since 1970.
     jwks_success: AtomicI64,
 }
 
@@ -302,12 +301,6 @@ impl ClusterMetrics {
     pub(crate) fn reviewer(&self, accepted: bool) {
         let up = if accepted { 1 } else { -1 };
         self.now.reviewer_up.store(up, Ordering::Relaxed);
-    }
-
-    /// When the reviewer's credential in use expires, if it says so.
-    pub(crate) fn credential_expires(&self, at: Option<Timestamp>) {
-        let at = at.map_or(0, Timestamp::as_second);
-        self.now.credential_expiry.store(at, Ordering::Relaxed);
     }
 
     /// The cluster's keys were fetched at `now`, or couldn't be.

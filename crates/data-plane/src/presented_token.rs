@@ -6,15 +6,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use postern_core::auth_method::{Kubernetes, TokenBounds};
-use postern_core::facts::VerificationMode;
+use postern_core::auth_method::Kubernetes;
 use postern_core::jwks::{Jwks, SignatureFault};
 use postern_core::k8s_auth_config::Issuers;
 use postern_core::reason::DenyReason;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use self::claims::Claims;
+pub(crate) use self::claims::Claims;
 use self::json::Object;
 
 mod claims;
@@ -85,9 +84,9 @@ impl PresentedToken {
         &self.claims
     }
 
-    /// Whether it says which key signed it.
-    pub(crate) fn names_a_key(&self) -> bool {
-        self.key_id.is_some()
+    /// Which key it says signed it.
+    pub(crate) fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
     }
 
     /// Whether the key that it names signed these very bytes. After that, all that it says is what the holder of that
@@ -114,25 +113,7 @@ impl PresentedToken {
         method: &Kubernetes,
         now: Timestamp,
     ) -> Result<(), DenyReason> {
-        let claims = &self.claims;
-        let bounds = &method.tokens;
-        if claims.expire_time.is_none() && !bounds.allow_legacy {
-            return Err(DenyReason::TokenWithoutExpiry);
-        }
-        if !issuers.accept(claims.issuer.as_deref()) {
-            return Err(DenyReason::TokenIssuerNotTrusted);
-        }
-        claims.check_times(now)?;
-        let listed = method.audiences.listed();
-        if !listed.is_empty() && !claims.audiences.iter().any(|aud| listed.contains(aud)) {
-            return Err(DenyReason::TokenAudienceNotAccepted);
-        }
-        // Its credential ID only the API server says; what a mode asks beyond waits for the decision.
-        let bounds = TokenBounds {
-            single_use: false,
-            ..bounds.clone()
-        };
-        bounds.check(claims.traits(), VerificationMode::Review, now)
+        self.claims.check_early(issuers, method, now)
     }
 }
 

@@ -90,6 +90,8 @@ impl World {
             expire_time: Some("2100-01-01T00:00:00Z".parse().unwrap()),
             mode: VerificationMode::Review,
             namespace_labels: None,
+            cached: false,
+            review_ms: None,
         };
         let admission = policy::admit(&method, facts.client_ip, now).unwrap();
         let grant = policy::decide(admission, facts, now).unwrap();

@@ -46,6 +46,9 @@ pub(crate) struct SimulateArgs {
     /// Audience of its token [default: the API server's own]
     #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
     audience: Vec<String>,
+    /// Issuer of its token, held against the config's issuers [default: not asked]
+    #[arg(long, value_name = "ISSUER", requires = "config")]
+    issuer: Option<String>,
     /// The address that it logs in from
     #[arg(long, value_name = "ADDRESS")]
     client_ip: Option<String>,
@@ -68,6 +71,7 @@ pub(crate) async fn run(
     let request = pb::SimulateAuthenticationRequest {
         policy: Some(args.policy()?),
         workload: Some(args.workload()?),
+        issuer: args.issuer()?,
     };
     let administrator = Session::open(connection)?.gateway_administrator().await?;
     let response = administrator
@@ -88,6 +92,12 @@ impl SimulateArgs {
                 "say whose policy: --config, --access-id or --draft-file",
             )),
         }
+    }
+
+    fn issuer(&self) -> Result<String, Failure> {
+        let issuer = self.issuer.as_deref();
+        let issuer = issuer.map(|issuer| present("--issuer", issuer));
+        issuer.transpose().map(Option::unwrap_or_default)
     }
 
     fn workload(&self) -> Result<pb::Facts, Failure> {

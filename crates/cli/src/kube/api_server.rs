@@ -179,6 +179,15 @@ impl ApiServer {
         let response = request.send().await.map_err(broken)?;
         let status = response.status();
         let body = read(response).await.map_err(broken)?;
+        let body = body.ok_or_else(|| {
+            Failure::new(
+                Exit::Unavailable,
+                format!(
+                    "{} answers with more than {MAX_ANSWER} bytes, as no API server does",
+                    self.label
+                ),
+            )
+        })?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
             return Ok((status, answer));
@@ -263,15 +272,16 @@ fn renamed(base: &str, name: &str) -> Result<(String, u16, String), Failure> {
     }
 }
 
-async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, reqwest::Error> {
+/// `None`: more than is read.
+async fn read(mut response: Response) -> Result<Option<Zeroizing<Vec<u8>>>, reqwest::Error> {
     let mut body = Zeroizing::new(Vec::new());
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            break;
+            return Ok(None);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(Some(body))
 }
 
 fn decoded(data: &str) -> Option<SecretString> {

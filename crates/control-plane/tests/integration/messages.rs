@@ -189,5 +189,7 @@ pub(crate) fn pod(name: &str) -> Facts {
         expire_time: Some("2100-01-01T00:00:00Z".parse().unwrap()),
         mode: VerificationMode::Review,
         namespace_labels: None,
+        cached: false,
+        review_ms: None,
     }
 }

@@ -36,6 +36,8 @@ fn facts(namespace: &str, name: &str, pod: Option<&str>) -> Facts {
         expire_time: None,
         mode: VerificationMode::Review,
         namespace_labels: None,
+        cached: false,
+        review_ms: None,
     }
 }
 

@@ -118,6 +118,14 @@ impl Connection {
         }
     }
 
+    /// When the token expires that is mounted for the gateway's own service account.
+    pub(super) fn mounted_expire_time(&self) -> Option<Timestamp> {
+        match &self.way {
+            Ways::Described(_) => None,
+            Ways::Own(link) => link.token_expire_time(),
+        }
+    }
+
     /// Whether the gateway's own cluster is the pinned one; `None` for configs of other clusters.
     pub(super) fn pin(&self) -> Option<(Pin, Timestamp)> {
         match &self.way {

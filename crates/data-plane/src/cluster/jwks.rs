@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures::FutureExt as _;
+use jiff::Timestamp;
 use postern_core::clock::Clock;
 use postern_core::jwks::{Jwks, JwksError, SignatureFault};
 use postern_core::k8s_auth_config::{Issuers, K8sAuthConfig};
@@ -62,6 +63,8 @@ struct Shared {
 struct Fetched {
     keys: Jwks,
     at: Instant,
+    /// The same, for people.
+    time: Timestamp,
 }
 
 /// What came of the last fetch.
@@ -93,6 +96,20 @@ pub(crate) enum KeysFault {
     Pending,
 }
 
+/// What can be told of a cluster's keys.
+pub(crate) enum KeysState {
+    /// So many were given with the config.
+    Given(usize),
+    Discovered {
+        /// How many the last fetch brought.
+        usable: Result<usize, Arc<KeysFault>>,
+        last_success: Option<Timestamp>,
+    },
+}
+
+/// How long keys are good for while no newer ones can be had.
+pub(crate) const KEYS_GOOD_FOR: Duration = MAX_AGE;
+
 #[derive(Deserialize)]
 struct Document {
     issuer: Option<String>,
@@ -122,6 +139,44 @@ impl Keys {
             shared,
             _fetching: AbortOnDropHandle::new(fetching),
         })
+    }
+
+    /// Whether the token names a key that newer keys of the cluster could have.
+    pub(super) fn lack(&self, token: &PresentedToken) -> bool {
+        let Self::Discovered(discovered) = self else {
+            return false;
+        };
+        let good = discovered.shared.good();
+        good.is_none_or(|good| {
+            let named = token.key_id();
+            named.is_some_and(|id| !good.keys.has(id))
+        })
+    }
+
+    /// Waits for a fetch, unless one has just been.
+    ///
+    /// # Errors
+    /// It brought no keys.
+    pub(super) async fn refreshed(&self, deadline: Deadline) -> Result<(), Arc<KeysFault>> {
+        match self {
+            Self::Given(_) => Ok(()),
+            Self::Discovered(discovered) => discovered.newer(deadline).await.map(drop),
+        }
+    }
+
+    /// What is known of them, after a fetch unless one has just been.
+    pub(super) async fn state(&self, deadline: Deadline) -> KeysState {
+        match self {
+            Self::Given(keys) => KeysState::Given(keys.usable()),
+            Self::Discovered(discovered) => {
+                let newer = discovered.newer(deadline).await;
+                let last = discovered.shared.current.load_full();
+                KeysState::Discovered {
+                    usable: newer.map(|fetched| fetched.keys.usable()),
+                    last_success: last.map(|fetched| fetched.time),
+                }
+            }
+        }
     }
 
     /// Whether one of the cluster's keys signed the token. The inner error is a no.
@@ -158,7 +213,7 @@ impl Discovered {
             None => self.newer(deadline).await?,
         };
         match token.signed_with(&fetched.keys) {
-            Err(SignatureFault::UnknownKey) if token.names_a_key() => {
+            Err(SignatureFault::UnknownKey) if token.key_id().is_some() => {
                 let newer = self.newer(deadline).await?;
                 Ok(token.signed_with(&newer.keys))
             }
@@ -202,7 +257,9 @@ impl Shared {
         let (fault, rest) = match fetched {
             Ok(keys) => {
                 let at = Instant::now();
-                self.current.store(Some(Arc::new(Fetched { keys, at })));
+                let time = self.clock.now();
+                self.current
+                    .store(Some(Arc::new(Fetched { keys, at, time })));
                 (None, REFRESH)
             }
             Err(fault) => {

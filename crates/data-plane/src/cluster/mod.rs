@@ -43,6 +43,7 @@ mod verify;
 
 pub(crate) use self::client::ClusterError;
 pub(crate) use self::fault::ReviewFault;
+pub(crate) use self::jwks::{KEYS_GOOD_FOR, KeysFault, KeysState};
 pub(crate) use self::own::{OwnCluster, Pin, SERVICE_ACCOUNT_DIR};
 pub(crate) use self::queue::Standing;
 
@@ -85,6 +86,15 @@ pub(crate) struct Ask<'a> {
     pub(crate) deadline: Deadline,
 }
 
+/// What a cluster said of a token.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    /// The inner error is a no.
+    pub(crate) verdict: Result<Facts, DenyReason>,
+    /// It said so a moment ago, to another login.
+    pub(crate) cached: bool,
+}
+
 impl Shared {
     /// With the system's clock, and metrics that nobody reads.
     pub(crate) fn uncounted(own: Arc<OwnCluster>) -> Self {
@@ -120,7 +130,6 @@ impl Cluster {
         } = shared;
         let verdicts = Verdicts::new(limits, clock.clone(), metrics.verdict_cache.clone());
         let metrics = metrics.cluster(&config.name.id);
-        metrics.credential_expires(config.access.credential_expire_time());
         Ok(Self {
             means: Means::of(&config, &connection, &metrics, clock),
             connection,
@@ -143,6 +152,12 @@ impl Cluster {
         &self.config
     }
 
+    /// When the credential that reviews expires, where it says so.
+    pub(crate) fn credential_expire_time(&self) -> Option<Timestamp> {
+        let stored = self.config.access.credential_expire_time();
+        stored.or_else(|| self.connection.mounted_expire_time())
+    }
+
     /// Counts what it does, and is asked when the metrics are read.
     pub(crate) fn metrics(&self) -> &ClusterMetrics {
         &self.metrics
@@ -162,25 +177,44 @@ impl Cluster {
         self: &Arc<Self>,
         token: &Arc<PresentedToken>,
         ask: Ask<'_>,
-    ) -> Result<Result<Facts, DenyReason>, Arc<ReviewFault>> {
-        let verdict = self.verdict(token, &ask).await?;
-        Ok(verdict.map(|facts| Facts {
-            client_ip: ask.client_ip,
-            ..facts.as_ref().clone()
-        }))
-    }
-
-    async fn verdict(self: &Arc<Self>, token: &Arc<PresentedToken>, ask: &Ask<'_>) -> Outcome {
+    ) -> Result<Verified, Arc<ReviewFault>> {
         let asked = asked(token, ask.audiences);
         let question = Question::new(token.text(), asked, ask.label_keys.iter().copied());
-        if let Some(verdict) = self.verdicts.cached(&question) {
-            return Ok(verdict);
-        }
+        let cached = self.verdicts.cached(&question);
+        let from_cache = cached.is_some();
+        let verdict = match cached {
+            Some(verdict) => verdict,
+            None => self.verdict(question, token, asked, &ask).await?,
+        };
+        Ok(Verified {
+            verdict: verdict.map(|facts| Facts {
+                client_ip: ask.client_ip,
+                cached: from_cache,
+                review_ms: facts.review_ms.filter(|_| !from_cache),
+                ..facts.as_ref().clone()
+            }),
+            cached: from_cache,
+        })
+    }
+
+    async fn verdict(
+        self: &Arc<Self>,
+        question: Question,
+        token: &Arc<PresentedToken>,
+        asked: &[String],
+        ask: &Ask<'_>,
+    ) -> Outcome {
         let standing = if self.verdicts.knows(&question) {
             Standing::Known
         } else {
             ask.standing
         };
+        if let Some(keys) = self.means.keys().filter(|keys| keys.lack(token)) {
+            let _seat = self.queue.seat()?;
+            keys.refreshed(ask.deadline)
+                .await
+                .map_err(ReviewFault::Keys)?;
+        }
         let _place = self.queue.place(standing)?;
         let waiting = self.verdicts.wait(question, |flight| {
             let label_keys = ask.label_keys.iter().map(|key| (*key).to_owned());
@@ -230,14 +264,22 @@ impl Cluster {
         let result = self.connection.review(token.text(), asked, deadline).await;
         let code = result.as_ref().map_or_else(ReviewFault::code, |_| "201");
         self.metrics.reviewed(code, begun.elapsed());
-        match &result {
-            Ok(_) => self.metrics.reviewer(true),
-            Err(ReviewFault::ReviewerUnauthorized | ReviewFault::ReviewerForbidden) => {
-                self.metrics.reviewer(false);
-            }
-            Err(_) => {}
-        }
+        self.note_reviewer(result.as_ref().err());
         result
+    }
+
+    /// Whether the reviewer was let in. Where each token reviews itself, whoever comes with a bad
+    /// one would say that none is.
+    fn note_reviewer(&self, fault: Option<&ReviewFault>) {
+        match fault {
+            None => self.metrics.reviewer(true),
+            Some(
+                ReviewFault::ReviewerUnauthorized
+                | ReviewFault::ReviewerForbidden
+                | ReviewFault::OwnCluster(_),
+            ) if !self.connection.presents() => self.metrics.reviewer(false),
+            Some(_) => {}
+        }
     }
 }
 

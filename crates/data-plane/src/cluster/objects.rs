@@ -145,7 +145,10 @@ mod tests {
                 .unwrap();
             release.notify_one();
         });
-        assert_eq!(verdict.unwrap(), Err(DenyReason::ServiceAccountGone));
+        assert_eq!(
+            verdict.unwrap().verdict,
+            Err(DenyReason::ServiceAccountGone)
+        );
     }
 
     #[tokio::test]
@@ -160,7 +163,10 @@ mod tests {
             ..question(&Audiences::ApiServer, soon())
         };
         let verdict = cluster.verify(&Arc::new(foreign), ask).await;
-        assert_eq!(verdict.unwrap(), Err(DenyReason::TokenNotAuthenticated));
+        assert_eq!(
+            verdict.unwrap().verdict,
+            Err(DenyReason::TokenNotAuthenticated)
+        );
         assert_eq!(sim.requests("/api/v1/namespaces/my-namespace-a"), 0);
     }
 

@@ -53,6 +53,7 @@ enum Files {
 struct Mounted {
     ca: CaBundle,
     token: String,
+    token_expire_time: Option<Timestamp>,
 }
 
 /// Why the gateway's own service account can't be used.
@@ -232,6 +233,7 @@ impl OwnCluster {
         Ok(Mounted {
             ca,
             token: token.expose().to_owned(),
+            token_expire_time: token.expire_time(),
         })
     }
 
@@ -297,6 +299,13 @@ impl OwnLink {
 
     pub(super) fn pin(&self) -> (Pin, Timestamp) {
         (**self.pin.load()).clone()
+    }
+
+    pub(super) fn token_expire_time(&self) -> Option<Timestamp> {
+        match &**self.own.files.load() {
+            Files::Mounted(mounted) => mounted.token_expire_time,
+            Files::Unread | Files::Unreadable(_) => None,
+        }
     }
 
     fn found(&self, pin: Pin) {

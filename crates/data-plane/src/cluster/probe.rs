@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::Cluster;
 use super::connection::{Ask, Connection, Dated, JSON};
 use super::fault::ReviewFault;
+use super::jwks::KeysState;
 use super::review::{self, Verdict};
 use super::reviewer;
 
@@ -33,6 +34,10 @@ pub(crate) struct Probe {
     pub(crate) issuer: Result<String, ReviewFault>,
     /// How far the API server's clock is ahead.
     pub(crate) skew: Option<SignedDuration>,
+    /// Of a mode that uses the cluster's keys.
+    pub(crate) keys: Option<KeysState>,
+    /// When the credential that reviews expires.
+    pub(crate) credential_end: Option<Timestamp>,
 }
 
 /// What an API server does about audiences.
@@ -57,7 +62,7 @@ struct Discovery {
 }
 
 impl Cluster {
-    /// Asks the API server at most three questions. `audiences` are those that the auth method
+    /// Asks the API server at most three questions, beside those that its keys take. `audiences` are those that the auth method
     /// lists.
     pub(crate) async fn probe(
         &self,
@@ -78,16 +83,24 @@ impl Cluster {
                 None
             }
         };
-        let (reviewed, listed, discovery) = tokio::join!(
+        let keys = async {
+            match self.means.keys() {
+                Some(keys) => Some(keys.state(deadline).await),
+                None => None,
+            }
+        };
+        let (reviewed, listed, discovery, keys) = tokio::join!(
             review(connection, &token, deadline),
             listed,
-            discover(connection, &token, deadline)
+            discover(connection, &token, deadline),
+            keys
         );
         let skew = reviewed.date.or(discovery.date);
         let skew = skew.map(|date| skew_of(date, before, clock.now()));
         let verdict = reviewed
             .body
             .and_then(|answer| review::verdict(&answer, &[]));
+        self.note_reviewer(verdict.as_ref().err());
         let audience = match (&verdict, listed) {
             _ if !own => Audience::NotTried,
             (Err(_), _) => Audience::NotTried,
@@ -104,6 +117,8 @@ impl Cluster {
             audience,
             issuer: discovery.body.and_then(|body| issuer(&body)),
             skew,
+            keys,
+            credential_end: self.credential_expire_time(),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Standing {
 
 /// One cluster's places: for logins that wait, and for verifications in flight.
 pub(super) struct Queue {
+    /// For logins whose key isn't known yet: they wait for the cluster's keys, and hold no place.
+    seats: Arc<Semaphore>,
     waiting: Places,
     flying: Places,
     metrics: ClusterMetrics,
@@ -57,6 +59,9 @@ type Permits = Vec<OwnedSemaphorePermit>;
 impl Queue {
     pub(super) fn new(limits: &Limits, metrics: ClusterMetrics) -> Self {
         Self {
+            seats: Arc::new(Semaphore::new(
+                (limits.logins_per_cluster / UNKNOWN_SHARE).max(1),
+            )),
             waiting: Places::new(limits.logins_per_cluster),
             flying: Places::new(limits.reviews_per_cluster),
             metrics,
@@ -69,6 +74,18 @@ impl Queue {
     /// [`ReviewFault::QueueFull`]: its share of the places is taken.
     pub(super) fn place(&self, standing: Standing) -> Result<Place, ReviewFault> {
         self.waiting.try_take(standing).map(Place).ok_or_else(|| {
+            self.metrics.rejected();
+            ReviewFault::QueueFull
+        })
+    }
+
+    /// For a login whose token names a key that isn't known: whoever makes such tokens up, while
+    /// the cluster's keys are slow to come, takes no place of those that can be verified.
+    ///
+    /// # Errors
+    /// [`ReviewFault::QueueFull`]: all are taken.
+    pub(super) fn seat(&self) -> Result<OwnedSemaphorePermit, ReviewFault> {
+        Arc::clone(&self.seats).try_acquire_owned().map_err(|_| {
             self.metrics.rejected();
             ReviewFault::QueueFull
         })

@@ -9,6 +9,7 @@ use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::K8sAuthConfig;
 use postern_core::reason::DenyReason;
 use postern_rpc::deadline::Deadline;
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::fault::ReviewFault;
@@ -87,8 +88,12 @@ impl Cluster {
         now: Timestamp,
         deadline: Deadline,
     ) -> Result<Result<Facts, DenyReason>, ReviewFault> {
+        let begun = Instant::now();
         match self.verified(token, asked, label_keys, now, deadline).await {
-            Ok(facts) => Ok(Ok(facts)),
+            Ok(facts) => Ok(Ok(Facts {
+                review_ms: u32::try_from(begun.elapsed().as_millis()).ok(),
+                ..facts
+            })),
             Err(Stop::No(reason)) => Ok(Err(reason)),
             Err(Stop::Fault(fault)) => Err(fault),
         }
@@ -159,6 +164,8 @@ fn facts(
         expire_time: claims.expire_time,
         mode,
         namespace_labels: None,
+        cached: false,
+        review_ms: None,
     }
 }
 

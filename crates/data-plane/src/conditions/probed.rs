@@ -5,13 +5,13 @@ use std::error::Error as StdError;
 use std::io;
 
 use jiff::{SignedDuration, Timestamp};
-use postern_core::k8s_auth_config::{Issuers, K8sAuthConfig};
+use postern_core::k8s_auth_config::{ClusterAccess, Issuers, K8sAuthConfig};
 use postern_proto::pb::{ConditionStatus, ConditionType};
 use rustls::CertificateError;
 
 use super::{Finding, holds};
-use crate::cluster::ReviewFault;
 use crate::cluster::probe::{Audience, Probe};
+use crate::cluster::{KEYS_GOOD_FOR, KeysFault, KeysState, ReviewFault};
 
 /// More than this between two clocks is a fault: a minute more, and tokens are refused.
 const MAX_SKEW: SignedDuration = SignedDuration::from_secs(30);
@@ -49,9 +49,14 @@ pub(crate) fn of(
         ),
         (
             ConditionType::CredentialFresh,
-            credential_fresh(config.access.credential_expire_time(), now),
+            match config.access {
+                ClusterAccess::Own(_) => mounted_fresh(probe.credential_end, now),
+                _ => credential_fresh(probe.credential_end, now),
+            },
         ),
     ]);
+    let keys = probe.keys.as_ref();
+    all.extend(keys.map(|keys| (ConditionType::KeysAvailable, keys_available(keys))));
     all
 }
 
@@ -375,6 +380,94 @@ fn credential_fresh(end: Option<Timestamp>, now: Timestamp) -> Finding {
     } else {
         let message = format!("the reviewer's credential expired at {end}");
         fails("EXPIRED", message, FIX)
+    }
+}
+
+/// A mounted token lives for an hour or so, and is replaced long before it ends.
+fn mounted_fresh(end: Option<Timestamp>, now: Timestamp) -> Finding {
+    match end {
+        None => holds("NO_EXPIRY", "the mounted token doesn't say that it expires"),
+        Some(end) if end > now => holds(
+            "ROTATED",
+            &format!("the mounted token is good until {end}, and is replaced before"),
+        ),
+        Some(end) => fails(
+            "EXPIRED",
+            format!("the mounted token expired at {end} and wasn't replaced"),
+            "see why the kubelet doesn't renew it, and whether what is mounted is a projected token",
+        ),
+    }
+}
+
+fn keys_available(keys: &KeysState) -> Finding {
+    let (usable, last_success) = match keys {
+        KeysState::Given(usable) => {
+            return holds(
+                "GIVEN",
+                &format!(
+                    "{usable} keys were given with the config; when the cluster rotates its own, give them anew"
+                ),
+            );
+        }
+        KeysState::Discovered {
+            usable,
+            last_success,
+        } => (usable, last_success),
+    };
+    let last = |when: &Timestamp| {
+        let end = when.saturating_add(KEYS_GOOD_FOR).unwrap_or(*when);
+        format!("those fetched at {when} go on until {end}")
+    };
+    let fault = match usable {
+        Ok(usable) => {
+            let at = last_success.map(|at| format!(", last fetched at {at}"));
+            let at = at.unwrap_or_default();
+            return holds(
+                "FETCHED",
+                &format!(
+                    "the cluster publishes {usable} keys that tokens can be verified with{at}"
+                ),
+            );
+        }
+        Err(fault) => fault,
+    };
+    let last = last_success.as_ref().map(last);
+    let last = last.unwrap_or_else(|| "none were fetched before: nobody can log in".to_owned());
+    let message = format!("{fault}; {last}");
+    match &**fault {
+        KeysFault::Pending => unknown(
+            "NO_ANSWER",
+            &message,
+            "see the other conditions, and try again",
+        ),
+        KeysFault::Call(_) => fails(
+            "FETCH_FAILED",
+            message,
+            "see the other conditions; without a way to the API server, give the keys with the config (--jwks-file)",
+        ),
+        KeysFault::Forbidden => fails(
+            "KEYS_FORBIDDEN",
+            message,
+            "let it: postern manifest reviewer --with-discovery | kubectl apply -f -",
+        ),
+        KeysFault::NotADocument => fails(
+            "NOT_A_DOCUMENT",
+            message,
+            "check that k8s_host is the API server itself: kubectl get --raw /.well-known/openid-configuration",
+        ),
+        KeysFault::IssuerDiffers(issuer) => fails(
+            "ISSUER_DIFFERS",
+            format!(
+                "{message} (it says {})",
+                shown(std::slice::from_ref(issuer), "")
+            ),
+            "add the cluster's issuer (--k8s-issuer), letter by letter",
+        ),
+        KeysFault::NotKeys(_) => fails(
+            "NO_USABLE_KEYS",
+            message,
+            "look at what the cluster publishes: kubectl get --raw /openid/v1/jwks",
+        ),
     }
 }
 

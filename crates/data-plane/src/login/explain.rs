@@ -7,6 +7,7 @@ use postern_core::access_id::AccessId;
 use postern_core::auth_method::AuthMethod;
 use postern_core::check::{Check, Step};
 use postern_core::facts::Facts;
+use postern_core::k8s_auth_config::Issuers;
 use postern_core::policy::{self, Denial};
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::ResourceId;
@@ -17,8 +18,13 @@ use postern_rpc::deadline::Deadline;
 use secrecy::SecretString;
 
 use super::{Attempt, Login, Route, Stop};
-use crate::presented_token::{PresentedToken, Rejection};
+use crate::cluster::Verified;
+use crate::presented_token::{Claims, PresentedToken, Rejection};
 use crate::snapshot::ConfigEntry;
+
+const EARLY: &str = "an issuer, times and an audience that fit";
+const NOT_SIMULATED: &str = "not simulated: the token's form and signature, the cluster's own verdict, and whether the config is enabled";
+const NO_ISSUER: &str = "not simulated: the token's issuer, since none was described for a config (--issuer with --config)";
 
 /// What an administrator asks about.
 pub(crate) struct Question {
@@ -99,21 +105,17 @@ impl Login {
         explained.checks(&admission);
         let admission = policy::admit(method, attempt.caller.ip, now)?;
         let early = super::check_early(&token, config, admission, now);
-        let wanted = "an issuer, times and an audience that fit";
-        explained.step("early", "claims", wanted, &early);
+        explained.step("early", "claims", EARLY, &early);
         early?;
         let route = Route {
             cluster: cluster.clone(),
             method: method.clone(),
         };
-        let facts = self.verify(&route, &token, admission, &attempt).await;
-        explained.step(
-            "verify",
-            "token",
-            "a token that the cluster vouches for",
-            &facts,
-        );
-        explained.policy(method, facts?, self.now());
+        let verified = self
+            .ask_cluster(&route, &token, admission, &attempt)
+            .await?;
+        explained.verified(&verified);
+        explained.policy(method, verified.verdict?, self.now());
         Ok(())
     }
 
@@ -142,13 +144,65 @@ impl Login {
 // === impl Explained ===
 
 impl Explained {
-    /// What the policy says about a workload that is only described.
-    pub(crate) fn simulated(method: &AuthMethod, facts: Facts, now: jiff::Timestamp) -> Self {
+    /// What a login's steps say about a workload that is only described, as far as they ask
+    /// nobody. `issuers` are those of a config, with the issuer that was described for it.
+    pub(crate) fn simulated(
+        method: &AuthMethod,
+        issuer: Option<(&Issuers, String)>,
+        facts: Facts,
+        now: jiff::Timestamp,
+    ) -> Self {
         let mut explained = Self::default();
-        explained.policy(method, facts, now);
+        let issuer_asked = issuer.is_some();
+        match explained.before_review(method, issuer, &facts, now) {
+            Ok(()) => explained.policy(method, facts, now),
+            Err(reason) => explained.refused(Denial { reason, rule: None }),
+        }
         // Nothing of it was verified.
         explained.facts = None;
+        let notes = &mut explained.wire.notes;
+        if !issuer_asked {
+            notes.push(NO_ISSUER.to_owned());
+        }
+        notes.push(NOT_SIMULATED.to_owned());
         explained
+    }
+
+    /// What needs no cluster to be refused, in a login's order.
+    fn before_review(
+        &mut self,
+        method: &AuthMethod,
+        issuer: Option<(&Issuers, String)>,
+        facts: &Facts,
+        now: jiff::Timestamp,
+    ) -> Result<(), DenyReason> {
+        self.checks(&policy::explain_admission(method, facts.client_ip, now));
+        let admission = policy::admit(method, facts.client_ip, now)?;
+        let (issuers, issuer) = issuer.unzip();
+        let claims = Claims {
+            issuer,
+            audiences: facts.aud.clone(),
+            issue_time: facts.issue_time,
+            expire_time: facts.expire_time,
+            pod_uid: facts.pod_uid.clone(),
+            ..Claims::default()
+        };
+        let issuers = issuers.unwrap_or(&Issuers::NotValidated);
+        let early = claims.check_early(issuers, admission.kubernetes(), now);
+        self.step("early", "claims", EARLY, &early);
+        early
+    }
+
+    /// What the cluster said, and whether it was asked.
+    fn verified(&mut self, verified: &Verified) {
+        let wanted = "a token that the cluster vouches for";
+        self.step("verify", "token", wanted, &verified.verdict);
+        self.wire.cached = verified.cached;
+        if verified.cached
+            && let Some(check) = self.wire.checks.last_mut()
+        {
+            check.got.push_str(", known from a moment ago");
+        }
     }
 
     fn policy(&mut self, method: &AuthMethod, facts: Facts, now: jiff::Timestamp) {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use jiff::Timestamp;
 use postern_core::clock::Clock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -11,7 +12,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use super::ClusterMetrics;
 use crate::cluster::Cluster;
 use crate::snapshot::Snapshot;
 
@@ -26,13 +26,13 @@ impl Collector for Gauges {
         self.snapshot(&mut encoder)?;
         let clusters = self.snapshot.clusters();
         verdicts(&mut encoder, &clusters)?;
-        let in_flight = |it: &ClusterMetrics| Some(read(&it.now.in_flight));
-        let up = |it: &ClusterMetrics| match read(&it.now.reviewer_up) {
+        let in_flight = |it: &Cluster| Some(read(&it.metrics().now.in_flight));
+        let up = |it: &Cluster| match read(&it.metrics().now.reviewer_up) {
             0 => None,
             up => Some(i64::from(up > 0)),
         };
-        let expiry = |it: &ClusterMetrics| known(&it.now.credential_expiry);
-        let success = |it: &ClusterMetrics| known(&it.now.jwks_success);
+        let expiry = |it: &Cluster| it.credential_expire_time().map(Timestamp::as_second);
+        let success = |it: &Cluster| known(&it.metrics().now.jwks_success);
         let seconds = Some(Unit::Seconds);
         by_config(
             &mut encoder,
@@ -54,7 +54,7 @@ impl Collector for Gauges {
             &mut encoder,
             (
                 "reviewer_credential_expiry_timestamp",
-                "When the reviewer's credential expires",
+                "When the reviewer's credential in use expires; the mounted token of the gateway's own service account is replaced before",
                 seconds.as_ref(),
             ),
             &clusters,
@@ -120,13 +120,12 @@ fn by_config(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help, unit): (&str, &str, Option<&Unit>),
     clusters: &[Arc<Cluster>],
-    value: impl Fn(&ClusterMetrics) -> Option<i64>,
+    value: impl Fn(&Cluster) -> Option<i64>,
 ) -> Result<(), fmt::Error> {
     let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
     for cluster in clusters {
-        let metrics = cluster.metrics();
-        if let Some(value) = value(metrics) {
-            let metric = metric.encode_family(&*metrics.config)?;
+        if let Some(value) = value(cluster) {
+            let metric = metric.encode_family(&*cluster.metrics().config)?;
             ConstGauge::new(value).encode(metric)?;
         }
     }

@@ -1,8 +1,9 @@
 //! The claims that are read, by their exact names.
 
 use jiff::{SignedDuration, Timestamp};
-use postern_core::auth_method::TokenTraits;
-use postern_core::facts::Facts;
+use postern_core::auth_method::{Kubernetes, TokenBounds, TokenTraits};
+use postern_core::facts::{Facts, VerificationMode};
+use postern_core::k8s_auth_config::Issuers;
 use postern_core::reason::DenyReason;
 use serde_json::Value;
 
@@ -71,13 +72,44 @@ impl Claims {
     }
 
     /// What a method's bounds look at.
-    pub(super) fn traits(&self) -> TokenTraits<'_> {
+    fn traits(&self) -> TokenTraits<'_> {
         TokenTraits {
             issue_time: self.issue_time,
             expire_time: self.expire_time,
             pod: self.pod_uid.as_deref(),
             credential_id: None,
         }
+    }
+
+    /// Refuses what the API server or the method would refuse anyway, so that it isn't asked.
+    /// Passing proves nothing.
+    ///
+    /// # Errors
+    /// The reason.
+    pub(crate) fn check_early(
+        &self,
+        issuers: &Issuers,
+        method: &Kubernetes,
+        now: Timestamp,
+    ) -> Result<(), DenyReason> {
+        let bounds = &method.tokens;
+        if self.expire_time.is_none() && !bounds.allow_legacy {
+            return Err(DenyReason::TokenWithoutExpiry);
+        }
+        if !issuers.accept(self.issuer.as_deref()) {
+            return Err(DenyReason::TokenIssuerNotTrusted);
+        }
+        self.check_times(now)?;
+        let listed = method.audiences.listed();
+        if !listed.is_empty() && !self.audiences.iter().any(|aud| listed.contains(aud)) {
+            return Err(DenyReason::TokenAudienceNotAccepted);
+        }
+        // Its credential ID only the API server says; what a mode asks beyond waits for the decision.
+        let bounds = TokenBounds {
+            single_use: false,
+            ..bounds.clone()
+        };
+        bounds.check(self.traits(), VerificationMode::Review, now)
     }
 
     /// Whether the token is of now. An absent time says nothing.

@@ -300,6 +300,8 @@ fn claims_that_name_another_subject_are_noticed() {
         expire_time: None,
         mode: VerificationMode::Review,
         namespace_labels: None,
+        cached: false,
+        review_ms: None,
     };
     let agree = |claims: &Value| {
         let token = parse(&jwt(&header(), claims)).unwrap_or_else(|_| panic!("a readable token"));

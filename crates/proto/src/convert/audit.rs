@@ -14,6 +14,9 @@ use crate::pb;
 const MAX_TEXT: usize = 1024;
 /// The most that the values of a sub-claim may have, in bytes: `aud` holds as much as a token does.
 const MAX_CLAIM: usize = 16 * 1024;
+/// The most that a namespace's labels may have, in bytes: as much as Kubernetes allows for a whole object's
+/// annotations.
+const MAX_LABELS: usize = 256 * 1024;
 
 /// A number that is no verification mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -93,7 +96,7 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
     let facts = wire
         .facts
         .as_ref()
-        .map(|f| facts_from_pb(f).map_err(|e| e.within("facts")));
+        .map(|f| facts_from_pb(&cut(f)).map_err(|e| e.within("facts")));
     let facts = facts.and_then(|facts| faults.absorb(facts));
     let sub_claims = sub_claims_from_pb(&mut faults, &wire.sub_claims);
     let (Some(id), Some(kind), Some(event_time)) = (id, kind, event_time) else {
@@ -115,6 +118,38 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
     event.rule = wire.rule.and_then(|rule| usize::try_from(rule).ok());
     event.count = u32::try_from(wire.count).unwrap_or(1).max(1);
     Ok(event)
+}
+
+/// Facts that are no longer than the rest of a record: what is beyond is cut, so that a cluster
+/// with odd names costs no other record of the report its place.
+fn cut(facts: &pb::Facts) -> pb::Facts {
+    let mut facts = facts.clone();
+    for text in [
+        &mut facts.namespace,
+        &mut facts.service_account_name,
+        &mut facts.service_account_uid,
+        &mut facts.pod_name,
+        &mut facts.pod_uid,
+        &mut facts.node_name,
+        &mut facts.credential_id,
+    ] {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+    }
+    let mut room = MAX_CLAIM;
+    facts.aud.retain(|aud| take(&mut room, aud.len() + 1));
+    let mut room = MAX_LABELS;
+    facts
+        .namespace_labels
+        .retain(|key, value| take(&mut room, key.len() + value.len()));
+    facts
+}
+
+fn take(room: &mut usize, weight: usize) -> bool {
+    match room.checked_sub(weight) {
+        Some(left) => *room = left,
+        None => return false,
+    }
+    true
 }
 
 fn optional<T>(faults: &mut Violations, field: &str, text: &str) -> Option<T>
@@ -149,6 +184,8 @@ pub fn facts_to_pb(facts: &Facts) -> pb::Facts {
             .flat_map(NamespaceLabels::present)
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
+        cached: facts.cached,
+        review_ms: facts.review_ms,
     }
 }
 
@@ -208,6 +245,8 @@ pub fn facts_from_pb(wire: &pb::Facts) -> Result<Facts, Invalid> {
         expire_time,
         mode: mode.unwrap_or_default(),
         namespace_labels: labels_from_pb(&wire.namespace_labels),
+        cached: wire.cached,
+        review_ms: wire.review_ms,
     })
 }
 
@@ -247,4 +286,42 @@ pub fn sub_claims(claims: &SubClaims) -> HashMap<String, pb::StringList> {
             (name.clone(), pb::StringList { values })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_gateway_reports_of_a_cluster_with_endless_names_is_cut() {
+        let long = "é".repeat(MAX_CLAIM);
+        let labels = (0..40).map(|n| (format!("l{n}"), long.clone()));
+        let event = Event {
+            facts: Some(
+                facts_from_pb(&pb::Facts {
+                    namespace: long.clone(),
+                    pod_uid: long.clone(),
+                    aud: vec![long.clone(), "short".to_owned()],
+                    namespace_labels: labels.collect(),
+                    ..pb::Facts::default()
+                })
+                .unwrap(),
+            ),
+            ..Event::new(
+                EventKind::LoginDenied,
+                Component::Gateway,
+                Timestamp::UNIX_EPOCH,
+            )
+        };
+        let facts = reported(&to_pb(&event)).unwrap().facts.unwrap();
+        assert!(facts.namespace.len() <= MAX_TEXT && !facts.namespace.is_empty());
+        assert!(facts.pod_uid.unwrap().len() <= MAX_TEXT);
+        assert_eq!(facts.aud, ["short"]);
+        let labels = facts.namespace_labels.unwrap();
+        let labels: usize = labels
+            .present()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        assert!((1..=MAX_LABELS).contains(&labels), "{labels}");
+    }
 }

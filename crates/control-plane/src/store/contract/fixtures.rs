@@ -179,6 +179,8 @@ pub(super) fn facts() -> Facts {
         expire_time: Some(later(3600)),
         mode: VerificationMode::Review,
         namespace_labels: None,
+        cached: false,
+        review_ms: None,
     }
 }
 

@@ -7,7 +7,7 @@ use postern_core::k8s_auth_config::{K8sAuthConfig, Reviewer};
 use postern_rpc::error::Outage;
 use serde_json::json;
 
-use super::super::tests::{ask, made, token_for};
+use super::super::tests::{ask, made, soon, token_for};
 use super::super::{Cluster, verify::Means};
 use super::*;
 use crate::fixtures::{self, sim, strings};
@@ -356,4 +356,65 @@ async fn published_keys(sim: &KubeSim) -> Jwks {
     let connection = Connection::new(&fixtures::config(sim), &own).unwrap();
     let issuers = fixtures::config(sim).issuers;
     fetch(&connection, &issuers).await.unwrap()
+}
+
+#[tokio::test]
+async fn keys_that_cant_be_fetched_any_more_are_said_with_the_last_time_that_they_could() {
+    let sim = sim().await;
+    let cluster = offline(&sim);
+    let state = async || match cluster.means.keys().unwrap().state(soon()).await {
+        KeysState::Discovered {
+            usable,
+            last_success,
+        } => (usable, last_success),
+        KeysState::Given(_) => panic!("keys that are asked for"),
+    };
+    let (usable, first) = state().await;
+    assert_eq!(usable.unwrap(), 1);
+    sim.set_fault_at(KEYS, Fault::Status(403));
+    later(&cluster, Duration::from_secs(60 * 5), 2).await;
+    let (usable, last) = state().await;
+    assert!(matches!(*usable.unwrap_err(), KeysFault::Forbidden));
+    assert_eq!((last.is_some(), last), (true, first));
+}
+
+#[tokio::test]
+async fn tokens_of_made_up_keys_take_no_place_of_good_ones_while_the_keys_are_slow() {
+    let sim = sim().await;
+    let limits = crate::limits::Limits {
+        logins_per_cluster: 8,
+        reviews_per_cluster: 8,
+        ..crate::limits::Limits::default()
+    };
+    let config = config(&sim, VerificationMode::Offline);
+    let shared = super::super::Shared {
+        limits,
+        ..super::super::Shared::default()
+    };
+    let cluster = Arc::new(Cluster::new(config, &shared).unwrap());
+    let token = token_for(&sim, &["postern"]);
+    verdict(&cluster, &token).await.unwrap();
+    sim.set_fault_at(KEYS, Fault::Hang);
+    tokio::time::pause();
+    tokio::time::advance(PAUSE).await;
+    tokio::time::resume();
+    let mut strangers: Vec<_> = (0..4)
+        .map(|number| {
+            let stranger = of_a_stranger(&token, number);
+            let cluster = Arc::clone(&cluster);
+            Box::pin(async move { verify(&cluster, &stranger).await })
+        })
+        .collect();
+    for stranger in &mut strangers {
+        assert!(
+            futures::poll!(stranger).is_pending(),
+            "it waits for the keys"
+        );
+    }
+    for _ in 0..8 {
+        let good = token_for(&sim, &["postern"]);
+        verdict(&cluster, &good).await.unwrap();
+    }
+    let one_more = verify(&cluster, &of_a_stranger(&token, 9)).await;
+    assert!(matches!(*one_more.unwrap_err(), ReviewFault::QueueFull));
 }

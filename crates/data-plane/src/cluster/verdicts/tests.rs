@@ -8,6 +8,7 @@ use postern_core::auth_method::Audiences;
 use serde_json::json;
 
 use super::*;
+use crate::cluster::tests::unmeasured;
 use crate::cluster::{Ask, Cluster, Shared, Standing};
 use crate::fixtures::{self, jwt, parse, strings};
 use crate::presented_token::PresentedToken;
@@ -89,7 +90,7 @@ async fn ask_as(
         client_ip: None,
         deadline: Deadline::after(patience),
     };
-    cluster.verify(token, ask).await
+    cluster.verify(token, ask).await.map(unmeasured)
 }
 
 #[tokio::test]
@@ -131,6 +132,7 @@ async fn facts_are_used_again_for_their_time_and_each_login_has_its_own_address(
             .verify(&token, ask)
             .await
             .unwrap()
+            .verdict
             .unwrap()
             .client_ip
     };
@@ -265,7 +267,7 @@ async fn what_was_confirmed_under_one_audience_says_nothing_about_another() {
             deadline: Deadline::after(Duration::from_secs(10)),
         };
         let verdict = cluster.verify(&token, ask).await.unwrap();
-        assert_eq!(verdict.is_ok(), confirmed, "{audience}");
+        assert_eq!(verdict.verdict.is_ok(), confirmed, "{audience}");
     }
     assert_eq!(bed.sim.reviews(), 2);
 }

@@ -316,7 +316,7 @@ fn a_simulation_says_what_it_didnt_ask_and_takes_an_issuer_for_a_config() {
         "--access-id",
         &method.access_id,
     ];
-    world.admin.run(&by_id).fails(2, &["--config"]);
+    world.admin.run(&by_id).fails(2, &["issuer", "name one"]);
 
     let real = explained(
         &world,

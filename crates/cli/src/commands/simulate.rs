@@ -47,7 +47,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
     audience: Vec<String>,
     /// Issuer of its token, held against the config's issuers [default: not asked]
-    #[arg(long, value_name = "ISSUER", requires = "config")]
+    #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
     /// The address that it logs in from
     #[arg(long, value_name = "ADDRESS")]

@@ -1,13 +1,15 @@
 //! Who is calling: what the connection and the headers say, and the credentials they carry.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::forwarded::TrustedProxies;
 use crate::request_id::RequestId;
+use crate::server::Peer;
+use crate::tls::ClientCertificate;
 
 /// Metadata key of the administrator's token that a gateway passes on.
 pub const ON_BEHALF_OF: &str = "postern-on-behalf-of";
@@ -25,19 +27,23 @@ pub struct Caller {
     /// At most 64 printable characters. `None` when absent, or when it looks as if it held a token.
     pub user_agent: Option<String>,
     pub request_id: RequestId,
+    /// The one that the connection's client showed, if it was asked for one. Who it speaks for is
+    /// asked at each use.
+    pub certificate: Option<ClientCertificate>,
 }
 
 impl Caller {
     pub(crate) fn new(
-        peer: Option<SocketAddr>,
+        peer: Option<&Peer>,
         proxies: &TrustedProxies,
         headers: &HeaderMap,
         request_id: RequestId,
     ) -> Self {
         Self {
-            ip: proxies.caller(peer.map(|peer| peer.ip()), headers),
+            ip: proxies.caller(peer.map(|peer| peer.addr.ip()), headers),
             user_agent: user_agent(headers),
             request_id,
+            certificate: peer.and_then(|peer| peer.certificate.clone()),
         }
     }
 }
@@ -153,7 +159,11 @@ mod tests {
     fn caller(peer: &str, user_agent: &str) -> Caller {
         let headers = headers(&[("user-agent", user_agent)]);
         let proxies = TrustedProxies::default();
-        Caller::new(peer.parse().ok(), &proxies, &headers, RequestId::generate())
+        let peer = peer.parse().ok().map(|addr| Peer {
+            addr,
+            certificate: None,
+        });
+        Caller::new(peer.as_ref(), &proxies, &headers, RequestId::generate())
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub struct Metrics {
     registry: Registry,
     calls: Calls,
     limited: Limited,
+    tls: TlsState,
 }
 
 /// What was turned away or slowed down.
@@ -59,6 +60,27 @@ pub struct Limited(Family<LimitedLabels, Counter>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitedLabels {
     scope: Scope,
+}
+
+/// Which end of connections TLS files are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// What callers see.
+    Server,
+    /// What this server shows and trusts where it calls another one.
+    Client,
+}
+
+/// Says how TLS files are. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct TlsState {
+    failing: Family<SideLabels, Gauge>,
+    expiry: Family<SideLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SideLabels {
+    side: Side,
 }
 
 /// Counts calls by what the table of permissions and health know.
@@ -109,7 +131,7 @@ impl Metrics {
         let version = env!("CARGO_PKG_VERSION");
         build.get_or_create(&BuildLabels { version }).set(1);
         registry.register("build_info", "The version that runs; always 1", build);
-        let (calls, limited) = (Calls::default(), Limited::default());
+        let (calls, limited, tls) = (Calls::default(), Limited::default(), TlsState::default());
         registry.register(
             "grpc_server_handled",
             "gRPC calls that were answered, or cut off (`Cancelled`)",
@@ -126,10 +148,22 @@ impl Metrics {
             "What a limit turned away or slowed down",
             limited.0.clone(),
         );
+        registry.register(
+            "tls_reload_failing",
+            "Whether changed TLS files can't be used, so that the old ones stay",
+            tls.failing.clone(),
+        );
+        registry.register_with_unit(
+            "tls_certificate_expiry_timestamp",
+            "When the TLS certificate in use expires",
+            Unit::Seconds,
+            tls.expiry.clone(),
+        );
         Self {
             registry,
             calls,
             limited,
+            tls,
         }
     }
 
@@ -141,6 +175,11 @@ impl Metrics {
     /// Counts what limits do.
     pub fn limited(&self) -> Limited {
         self.limited.clone()
+    }
+
+    /// Says how TLS files are.
+    pub fn tls(&self) -> TlsState {
+        self.tls.clone()
     }
 
     pub(crate) fn calls(&self) -> Calls {
@@ -169,6 +208,27 @@ impl fmt::Debug for Metrics {
 impl Limited {
     pub fn count(&self, scope: Scope) {
         self.0.get_or_create(&LimitedLabels { scope }).inc();
+    }
+}
+
+// === impl TlsState ===
+
+impl TlsState {
+    pub(crate) fn set(&self, side: Side, failing: bool, expires: Option<i64>) {
+        let labels = SideLabels { side };
+        self.failing.get_or_create(&labels).set(failing.into());
+        if let Some(expires) = expires {
+            self.expiry.get_or_create(&labels).set(expires);
+        }
+    }
+}
+
+impl EncodeLabelValue for Side {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.write_str(match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        })
     }
 }
 

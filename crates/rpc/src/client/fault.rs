@@ -30,6 +30,10 @@ pub enum ConnectFault {
     },
     #[error("{address} doesn't speak TLS; check the URL's scheme and port")]
     PlainTextServer { address: String },
+    #[error(
+        "{address} doesn't take this side's client certificate ({fault}); check the certificate, its CA and both clocks"
+    )]
+    OwnCertificate { address: String, fault: String },
     #[error("TLS with {address} failed: {fault}")]
     Tls { address: String, fault: String },
     #[error("this isn't a Postern server: it doesn't speak gRPC{}; check the URL", status(*.http_status))]
@@ -68,6 +72,7 @@ impl ConnectFault {
             Self::UntrustedCertificate { .. }
             | Self::ExpiredCertificate { .. }
             | Self::WrongName { .. }
+            | Self::OwnCertificate { .. }
             | Self::PlainTextServer { .. } => false,
         }
     }
@@ -84,11 +89,39 @@ impl ConnectFault {
             | Self::ExpiredCertificate { .. }
             | Self::WrongName { .. }
             | Self::PlainTextServer { .. }
+            | Self::OwnCertificate { .. }
             | Self::Tls { .. } => false,
         }
     }
 
+    /// The server ended the connection over the certificate that this side showed.
+    pub(super) fn of_own_certificate(error: &io::Error, address: &str) -> Option<Self> {
+        let alert = match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+            rustls::Error::AlertReceived(alert) => alert,
+            _ => return None,
+        };
+        let about_it = matches!(
+            alert,
+            AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::CertificateRequired
+                | AlertDescription::DecryptError
+                | AlertDescription::AccessDenied
+        );
+        about_it.then(|| Self::OwnCertificate {
+            address: address.to_owned(),
+            fault: format!("{alert:?}"),
+        })
+    }
+
     pub(super) fn of_tls(error: io::Error, address: &str) -> Self {
+        if let Some(fault) = Self::of_own_certificate(&error, address) {
+            return fault;
+        }
         let address = address.to_owned();
         let inner = error
             .get_ref()

@@ -2,7 +2,9 @@
 
 mod channel;
 mod connect;
+mod details;
 mod fault;
+mod follow;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,7 @@ use tonic::metadata::AsciiMetadataValue;
 pub use channel::{Channel, Target, TargetError, connect};
 pub use fault::ConnectFault;
 pub(crate) use fault::cause;
+pub use follow::{FileTarget, FollowTarget, connect_by_files};
 pub use retry::{retry, retry_unsent};
 
 use crate::caller::{BearerToken, ON_BEHALF_OF};

@@ -29,7 +29,7 @@ pub(crate) async fn observe(
     next: Next,
 ) -> Response {
     let id = RequestId::generate();
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let peer = request.extensions().get::<Peer>();
     let caller = Caller::new(peer, &proxies, request.headers(), id);
     let record = Record {
         id,

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::Config;
 use super::connection::{Connection, Stream};
+use super::{Config, Peer};
 use crate::forwarded::TrustedProxies;
 use crate::metrics::{Limited, Scope};
 use crate::peer::{Held, PerPeer, Turns};
+use crate::tls::{ClientCertificate, Material};
 
 const MAX_HANDSHAKES: usize = 1024;
 /// Of them from one peer. Its others wait; nobody else waits for them.
@@ -37,7 +38,7 @@ pub(super) type Slot = (OwnedSemaphorePermit, Option<Held>);
 
 #[derive(Clone)]
 struct Greeter {
-    tls: Option<TlsAcceptor>,
+    tls: Option<watch::Receiver<Material>>,
     connections: Connections,
     handshakes: Arc<Semaphore>,
     turns: Arc<Turns>,
@@ -50,7 +51,7 @@ impl Accept {
     /// `cut` ends every connection at once.
     pub(super) fn new(
         config: &Config,
-        tls: Option<TlsAcceptor>,
+        tls: Option<watch::Receiver<Material>>,
         connections: Connections,
         limited: Limited,
         cut: CancellationToken,
@@ -112,17 +113,23 @@ impl Greeter {
     async fn greet(self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
         // Small answers must not wait for the previous one's acknowledgement.
         let _ = stream.set_nodelay(true);
-        let Some(stream) = self.handshake(stream, peer).await else {
+        let Some((stream, certificate)) = self.handshake(stream, peer).await else {
             return;
         };
+        let addr = peer;
+        let peer = Peer { addr, certificate };
         let connection = Connection::new(stream, peer, self.timeout, self.cut, slot);
         // It fails when the server has stopped, and then the connection just closes.
         let _ = self.connections.send(Ok(connection)).await;
     }
 
-    async fn handshake(&self, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
-        let Some(tls) = &self.tls else {
-            return Some(Stream::Plain(stream));
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Option<(Stream, Option<ClientCertificate>)> {
+        let Some(current) = &self.tls else {
+            return Some((Stream::Plain(stream), None));
         };
         let greeting = async {
             let _turn = match self.is_proxy(peer) {
@@ -130,10 +137,15 @@ impl Greeter {
                 false => Some(self.turns.take(peer.ip().into()).await),
             };
             let _handshake = self.handshakes.acquire().await;
-            tls.accept(stream).await
+            let config = Arc::clone(&current.borrow().config);
+            TlsAcceptor::from(config).accept(stream).await
         };
         match tokio::time::timeout(self.timeout, greeting).await {
-            Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+            Ok(Ok(stream)) => {
+                let chain = stream.get_ref().1.peer_certificates();
+                let certificate = ClientCertificate::new(chain, current.clone());
+                Some((Stream::Tls(Box::new(stream)), certificate))
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "TLS handshake failed");
                 None

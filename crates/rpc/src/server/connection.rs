@@ -1,7 +1,6 @@
 //! One accepted connection.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -34,14 +33,14 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         stream: Stream,
-        peer: SocketAddr,
+        peer: Peer,
         max_silence: Duration,
         cut: CancellationToken,
         slot: Slot,
     ) -> Self {
         Self {
             stream,
-            peer: Peer(peer),
+            peer,
             cut: Box::pin(cut.cancelled_owned()),
             silence: Some(Box::pin(tokio::time::sleep(max_silence))),
             _slot: slot,
@@ -65,7 +64,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 }
 

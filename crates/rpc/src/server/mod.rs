@@ -2,7 +2,6 @@
 
 mod accept;
 mod connection;
-mod reload;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +16,8 @@ use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use postern_proto::permissions::Server;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -29,7 +27,8 @@ use crate::forwarded::TrustedProxies;
 use crate::health::{self, Mirror};
 use crate::http::{self, Readiness};
 use crate::layers::{self, Authorizer, CallLimits};
-use crate::metrics::{self, Limited, Metrics};
+use crate::metrics::{self, Limited, Metrics, Side, TlsState};
+use crate::tls::{ClientCaFiles, ClientCertificate, Follow, Material, PairFiles};
 use crate::{deadline, reflection, tls};
 use accept::Accept;
 
@@ -42,7 +41,10 @@ pub struct Config {
     /// and then `listen` serves no metrics and no administrator's call at a gateway. Default: none.
     pub admin_listen: Option<SocketAddr>,
     /// `None`: plain text, which only a loopback address may have.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<PairFiles>,
+    /// Whose client certificates count. With it clients are asked for one, and may go on without;
+    /// one that isn't right ends the handshake. Default: nobody's, and none is asked for.
+    pub client_ca: Option<ClientCaFiles>,
     /// Whose `forwarded` and `x-forwarded-for` headers count. Default: nobody's.
     pub trusted_proxies: TrustedProxies,
     /// Whether reflection is served. Default: yes.
@@ -64,19 +66,10 @@ pub struct Config {
     pub max_connection_age: Option<Duration>,
     /// How long a handshake, and the first byte after it, may take. Default 5 s.
     pub handshake_timeout: Duration,
-    /// How often the certificate's files are read again. Default 5 s.
+    /// How often the files of `tls` and `client_ca` are read again. Default 5 s.
     pub reload_every: Duration,
     /// How long open calls may go on after shutdown began. Default 10 s.
     pub shutdown_grace: Duration,
-}
-
-/// A server's certificate: PEM files, read again when they change.
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// The certificate, then its intermediates.
-    pub certificate: PathBuf,
-    /// PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
 }
 
 /// What a server serves.
@@ -104,8 +97,10 @@ pub enum BindError {
         listen: SocketAddr,
         source: io::Error,
     },
-    #[error("can't use the server's certificate")]
+    #[error("can't use the server's TLS files")]
     Tls(#[from] tls::Error),
+    #[error("client certificates need TLS: give a server certificate")]
+    ClientCaWithoutTls,
 }
 
 /// Why a server stopped other than by being told to.
@@ -122,13 +117,16 @@ pub struct Bound {
     listener: TcpListener,
     addr: SocketAddr,
     admin: Option<(TcpListener, SocketAddr)>,
-    tls: Option<reload::Certificate>,
+    tls: Option<(Follow<Material>, watch::Receiver<Material>)>,
     config: Config,
 }
 
 /// The connection's other end, as a request extension.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) addr: SocketAddr,
+    pub(crate) certificate: Option<ClientCertificate>,
+}
 
 /// What the ports serve, and what keeps it up to date.
 struct Served {
@@ -136,6 +134,7 @@ struct Served {
     admin: Option<Routes>,
     mirror: Mirror,
     limited: Limited,
+    tls: TlsState,
 }
 
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -156,10 +155,13 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
             return Err(BindError::PlainTextBeyondLoopback(listen));
         }
     }
+    if config.tls.is_none() && config.client_ca.is_some() {
+        return Err(BindError::ClientCaWithoutTls);
+    }
     let tls = config
         .tls
         .clone()
-        .map(reload::Certificate::load)
+        .map(|pair| tls::follow(pair, config.client_ca.clone()))
         .transpose()?;
     let (listener, addr) = take(config.listen).await?;
     let admin = match config.admin_listen {
@@ -190,6 +192,7 @@ impl Config {
             listen,
             admin_listen: None,
             tls: None,
+            client_ca: None,
             trusted_proxies: TrustedProxies::default(),
             reflection: true,
             max_calls: 1024,
@@ -207,7 +210,7 @@ impl Config {
 
     #[must_use]
     pub fn with_tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.tls = Some(TlsFiles {
+        self.tls = Some(PairFiles {
             certificate: certificate.into(),
             key: key.into(),
         });
@@ -288,21 +291,20 @@ impl Bound {
             admin,
             mirror,
             limited,
+            tls: state,
         } = served;
         tokio::spawn(mirror.run(stop.clone()));
-        let acceptor = self
-            .tls
-            .as_ref()
-            .map(|certificate| TlsAcceptor::from(certificate.config()));
-        if let Some(certificate) = self.tls {
-            tokio::spawn(certificate.watch(self.config.reload_every, stop.clone()));
-        }
         let config = self.config;
+        let tls = self.tls.map(|(follow, material)| {
+            let every = config.reload_every;
+            tokio::spawn(follow.run(Side::Server, every, state, stop.clone()));
+            material
+        });
         let listen = |listener, routes| {
             let (connections, incoming) = mpsc::channel(64);
             let accept = Accept::new(
                 &config,
-                acceptor.clone(),
+                tls.clone(),
                 connections,
                 limited.clone(),
                 cut.clone(),
@@ -359,7 +361,7 @@ fn served<A: Authorizer>(app: App<A>, config: &Config) -> Result<Served, ServeEr
         readiness,
         metrics,
     } = app;
-    let (limited, calls) = (metrics.limited(), metrics.calls());
+    let (limited, calls, tls) = (metrics.limited(), metrics.calls(), metrics.tls());
     let health = health::health(server, readiness.clone());
     if config.reflection {
         let reflection = reflection::routes(server)?;
@@ -407,6 +409,7 @@ fn served<A: Authorizer>(app: App<A>, config: &Config) -> Result<Served, ServeEr
         admin,
         mirror: health.mirror,
         limited,
+        tls,
     })
 }
 

@@ -3,12 +3,15 @@
 mod services;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
 use postern_proto::permissions::{Need, Server};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
+};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -73,6 +76,59 @@ impl Ca {
     }
 }
 
+/// A client's certificate and its key.
+pub(crate) struct ClientPair {
+    pub(crate) files: Files,
+    pub(crate) serial: SerialNumber,
+}
+
+impl Ca {
+    /// In `folder`, for one gateway.
+    pub(crate) fn issue_client(
+        &self,
+        folder: &Path,
+        gateway: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> ClientPair {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        let uri = format!("postern://gateway/{gateway}").try_into().unwrap();
+        params.subject_alt_names = vec![SanType::URI(uri)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.serial_number = Some(SerialNumber::from(u64::from(std::process::id()) + 7));
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let files = Files {
+            certificate: folder.join("client.pem"),
+            key: folder.join("client-key.pem"),
+        };
+        std::fs::write(&files.certificate, certificate.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        let serial = params.serial_number.unwrap();
+        ClientPair { files, serial }
+    }
+
+    /// A revocation list.
+    pub(crate) fn revoke(&self, serials: &[&SerialNumber]) -> String {
+        let now = rcgen::date_time_ymd(2020, 1, 1);
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: (*serial).clone(),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: now,
+            next_update: rcgen::date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+}
+
 /// Knows one administrator, and takes nothing for granted.
 #[derive(Clone)]
 pub(crate) struct TestAuthorizer;
@@ -120,7 +176,7 @@ impl Running {
         Self::start(config, Some(ca)).await
     }
 
-    async fn start(config: Config, ca: Option<Ca>) -> Self {
+    pub(crate) async fn start(config: Config, ca: Option<Ca>) -> Self {
         let bound = bind(config).await.unwrap();
         let (addr, admin) = (bound.addr(), bound.admin_addr());
         let readiness = Readiness::new();

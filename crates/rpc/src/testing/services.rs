@@ -125,11 +125,16 @@ impl GatewaySyncService for Handlers {
         ))))
     }
 
+    /// Answers the gateway that the connection's certificate speaks for.
     async fn get_revision(
         &self,
-        _: Request<pb::GetRevisionRequest>,
+        request: Request<pb::GetRevisionRequest>,
     ) -> Answer<pb::GetRevisionResponse> {
-        Err(Error::Unimplemented.into())
+        let certificate = request.caller()?.certificate;
+        let gateway = certificate.as_ref().and_then(|it| it.gateway());
+        Ok(Response::new(pb::GetRevisionResponse {
+            revision: gateway.map(|it| it.to_string()).unwrap_or_default(),
+        }))
     }
 
     async fn exchange_assertion(

@@ -1,4 +1,5 @@
 mod calls;
+mod client_certificates;
 mod connections;
 mod limits;
 mod probes;

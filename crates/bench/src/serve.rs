@@ -100,6 +100,7 @@ async fn control_plane(
     let (certificate, key) = deployment.control_plane_tls();
     let bound = postern_control_plane::bind(postern_control_plane::Config {
         server: server::Config::new(listen).with_tls(certificate, key),
+        require_gateway_certificate: false,
         database_url: database_url.parse()?,
         bootstrap: Some(Bootstrap::read(&deployment.bootstrap())?),
         keys: postern_control_plane::key_file::read(&deployment.control_plane_keys())?,

@@ -72,7 +72,8 @@ impl AccessKeyAuth {
             token: token.hash(),
             accessor: Accessor::generate().map_err(failure::of_randomness)?,
             caller_ip: caller.ip,
-            user_agent: caller.user_agent.unwrap_or_default(),
+            speaks_for: self.context.certificates.speaks_for(&caller),
+            user_agent: caller.user_agent.clone().unwrap_or_default(),
             request_id: caller.request_id.to_string(),
             now: self.context.now(),
         };
@@ -89,6 +90,10 @@ impl AccessKeyAuth {
                 expires_in: Some(time::duration(expire_time.duration_since(login.now))),
             }),
             LoggedIn::Refused(denial) => {
+                if denial == KeyDenial::GatewayCertificate {
+                    let credential = login.access_id.as_str();
+                    self.context.certificates.refused(credential, &caller);
+                }
                 self.refusals.refused(peer, login.now);
                 Err(refusal(denial))
             }
@@ -118,6 +123,9 @@ fn refusal(denial: KeyDenial) -> Error {
         KeyDenial::NarrowingNotAllowed => {
             Error::invalid("gateway", "only an administrator's token can be narrowed")
         }
+        KeyDenial::GatewayCertificate => Error::permission_denied(
+            "a gateway's key is good over a connection with that gateway's client certificate only",
+        ),
         KeyDenial::AccessIdUnknown
         | KeyDenial::AccessKeyWrong
         | KeyDenial::MethodDisabled

@@ -8,6 +8,8 @@ use postern_rpc::caller::BearerToken;
 use postern_rpc::error::Error;
 use postern_rpc::layers::{Authorizer, Call};
 
+use crate::context::Context;
+use crate::gateways::GatewayCertificates;
 use crate::identity::{Administrator, CallingGateway, Identity, OnBehalf};
 use crate::store::{Session, Store};
 
@@ -16,13 +18,18 @@ use crate::store::{Session, Store};
 pub(crate) struct Sessions {
     store: Store,
     clock: Clock,
+    certificates: GatewayCertificates,
 }
 
 // === impl Sessions ===
 
 impl Sessions {
-    pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock }
+    pub(crate) fn new(context: &Context) -> Self {
+        Self {
+            store: context.store.clone(),
+            clock: context.clock.clone(),
+            certificates: context.certificates.clone(),
+        }
     }
 
     async fn session(&self, token: &BearerToken) -> Result<Option<(TokenHash, Session)>, Error> {
@@ -36,7 +43,11 @@ impl Sessions {
 
     async fn bearer(&self, call: &Call) -> Result<(TokenHash, Session), Error> {
         let session = self.session(&call.bearer).await?;
-        session.ok_or(Error::Unauthenticated)
+        let session = session.ok_or(Error::Unauthenticated)?;
+        if let Session::Gateway { identity, .. } = &session.1 {
+            self.certificates.check(&call.caller, &identity.name)?;
+        }
+        Ok(session)
     }
 
     /// The administrator behind a gateway; the token must be narrowed to that very gateway.

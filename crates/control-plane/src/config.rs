@@ -14,6 +14,9 @@ use crate::store::DatabaseUrl;
 pub struct Config {
     /// Where it listens, with which certificate, and its limits.
     pub server: server::Config,
+    /// A gateway's credential counts over a connection with that gateway's certificate only. Needs
+    /// the server's `client_ca`.
+    pub require_gateway_certificate: bool,
     /// Created if it is missing.
     pub database_url: DatabaseUrl,
     /// Needed by an empty database only; changes nothing that exists.
@@ -31,6 +34,8 @@ pub struct Config {
 pub enum BindError {
     #[error(transparent)]
     Listen(#[from] server::BindError),
+    #[error("gateways' certificates can't be required without a client CA")]
+    NoClientCa,
     #[error("can't use the database")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]

@@ -7,6 +7,7 @@ use postern_core::clock::Clock;
 use postern_core::own_keys::OwnKeys;
 use uuid::Uuid;
 
+use crate::gateways::GatewayCertificates;
 use crate::metrics::Metrics;
 use crate::store::{Intent, Store};
 
@@ -17,6 +18,7 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) keys: Arc<OwnKeys>,
     pub(crate) deployment: Uuid,
+    pub(crate) certificates: GatewayCertificates,
     pub(crate) metrics: Metrics,
 }
 

@@ -48,6 +48,7 @@ pub use config::{BindError, Config};
 pub use store::{DatabaseUrl, DatabaseUrlError};
 
 use context::Context;
+use gateways::GatewayCertificates;
 use metrics::Metrics;
 use store::Store;
 
@@ -70,6 +71,9 @@ pub struct Bound {
 /// The address or the certificate can't be used, the database can't, or it is empty and there
 /// is no bootstrap file.
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
+    if config.require_gateway_certificate && config.server.client_ca.is_none() {
+        return Err(BindError::NoClientCa);
+    }
     let server = server::bind(config.server).await?;
     let mut registry = postern_rpc::metrics::Metrics::new();
     let metrics = Metrics::register(&mut registry);
@@ -87,6 +91,10 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
             clock: config.clock,
             keys: Arc::new(config.keys),
             deployment,
+            certificates: GatewayCertificates::new(
+                config.require_gateway_certificate,
+                metrics.certificates_refused.clone(),
+            ),
             metrics,
         },
         metrics: registry,
@@ -143,7 +151,7 @@ impl Bound {
             server: Server::ControlPlane,
             grpc: services(&context, &stop),
             http: Router::new(),
-            authorizer: authorizer::Sessions::new(context.store.clone(), context.clock.clone()),
+            authorizer: authorizer::Sessions::new(&context),
             readiness,
             metrics,
         };

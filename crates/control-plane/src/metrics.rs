@@ -11,6 +11,8 @@ pub(crate) struct Metrics {
     tokens: Family<TokenLabels, Counter>,
     pub(crate) audit: AuditCounts,
     pub(crate) limited: Limited,
+    /// A gateway's credential came without its certificate.
+    pub(crate) certificates_refused: Counter,
 }
 
 /// What a token was asked for with.
@@ -51,6 +53,7 @@ impl Metrics {
             tokens: Family::default(),
             audit: AuditCounts::default(),
             limited: server.limited(),
+            certificates_refused: Counter::default(),
         };
         let registry = server.registry();
         registry.register(
@@ -67,6 +70,11 @@ impl Metrics {
             "audit_dropped",
             "Audit records that a sink lost",
             this.audit.dropped.clone(),
+        );
+        registry.register(
+            "gateway_certificate_refused",
+            "Uses of a gateway's credential over a connection without that gateway's certificate",
+            this.certificates_refused.clone(),
         );
         this
     }

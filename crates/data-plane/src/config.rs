@@ -14,9 +14,10 @@ use postern_core::invalid::{Invalid, Violations};
 use postern_core::k8s_auth_config::{AllowedApiServers, K8sHost};
 use postern_core::resource_id::GatewayName;
 use postern_core::seal::Keyring;
-use postern_rpc::client::{self, Channel, Target, TargetError};
+use postern_rpc::client::{self, Channel, FileTarget, FollowTarget, TargetError};
 use postern_rpc::forwarded::TrustedProxies;
 use postern_rpc::server;
+use postern_rpc::tls::PairFiles;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -43,9 +44,17 @@ pub struct GatewayFile {
     pub deployment_id: String,
     /// `https://host:port`.
     pub control_plane_url: String,
-    /// PEM: whom to trust for the control plane, beside the system's roots.
+    /// PEM: whom to trust for the control plane, beside the system's roots; read again when it
+    /// changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_cert: Option<PathBuf>,
+    /// PEM: what the gateway shows the control plane, with `postern://gateway/NAME` among its
+    /// names; read again when it changes. Absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM: its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<PathBuf>,
     /// PEM: the gateway's own certificate, read again when it changes.
     pub tls_cert: PathBuf,
     /// PEM: its key.
@@ -102,6 +111,8 @@ pub struct Config {
     pub deployment: Uuid,
     /// The way to the control plane; connects at the first call.
     pub control_plane: Channel,
+    /// Looks after the files of `control_plane`.
+    pub control_plane_files: FollowTarget,
     /// Seals and opens configs.
     pub keyring: Keyring,
     /// Whom it may review tokens with.
@@ -214,8 +225,13 @@ impl Config {
         let api_servers = api_servers(&mut faults, file);
         let own_cluster = own_cluster(&mut faults, file, base);
         faults.absorb(file.limits.check());
-        let (Some(gateway), Some(credential), Some(deployment), Some(control_plane), Some(keyring)) =
-            (gateway, credential, deployment, control_plane, keyring)
+        let (
+            Some(gateway),
+            Some(credential),
+            Some(deployment),
+            Some((control_plane, control_plane_files)),
+            Some(keyring),
+        ) = (gateway, credential, deployment, control_plane, keyring)
         else {
             return Err(faults.into_invalid());
         };
@@ -225,6 +241,7 @@ impl Config {
             credential,
             deployment,
             control_plane,
+            control_plane_files,
             keyring,
             api_servers,
             own_cluster,
@@ -251,14 +268,34 @@ fn credential(faults: &mut Violations, file: &GatewayFile) -> Option<Credential>
     })
 }
 
-fn control_plane(faults: &mut Violations, file: &GatewayFile, base: &Path) -> Option<Channel> {
-    let ca_pem = file.ca_cert.as_ref();
-    let ca_pem = ca_pem.and_then(|path| faults.check("ca_cert", read(base, path)));
-    let target = Target {
-        url: file.control_plane_url.clone(),
-        ca_pem: ca_pem.map(|pem| pem.as_bytes().to_vec()),
+fn control_plane(
+    faults: &mut Violations,
+    file: &GatewayFile,
+    base: &Path,
+) -> Option<(Channel, FollowTarget)> {
+    if let Some(path) = &file.ca_cert {
+        faults.check("ca_cert", read(base, path))?;
+    }
+    let certificate = match (&file.client_cert, &file.client_key) {
+        (None, None) => None,
+        (certificate, key) => {
+            let files = [("client_cert", certificate), ("client_key", key)];
+            for (field, path) in files {
+                let path = path.as_deref().unwrap_or(Path::new(""));
+                faults.check(field, read(base, path));
+            }
+            Some(PairFiles {
+                certificate: base.join(certificate.as_ref()?),
+                key: base.join(key.as_ref()?),
+            })
+        }
     };
-    match client::connect(&target) {
+    let target = FileTarget {
+        url: file.control_plane_url.clone(),
+        ca: file.ca_cert.as_ref().map(|path| base.join(path)),
+        certificate,
+    };
+    match client::connect_by_files(target) {
         Ok(channel) => Some(channel),
         Err(TargetError::Url { fault, .. }) => {
             faults.add("control_plane_url", fault);
@@ -266,6 +303,10 @@ fn control_plane(faults: &mut Violations, file: &GatewayFile, base: &Path) -> Op
         }
         Err(TargetError::Ca(error)) => {
             faults.add("ca_cert", error.to_string());
+            None
+        }
+        Err(TargetError::Certificate(error)) => {
+            faults.add("client_cert", error.to_string());
             None
         }
     }

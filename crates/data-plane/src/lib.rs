@@ -40,6 +40,7 @@ use postern_core::k8s_auth_config::AllowedApiServers;
 use postern_core::resource_id::GatewayName;
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::permissions::Server;
+use postern_rpc::client::FollowTarget;
 pub use postern_rpc::http::Readiness;
 use postern_rpc::server::{self, App};
 pub use postern_rpc::server::{BindError, ServeError};
@@ -69,6 +70,7 @@ pub struct Bound {
     server: server::Bound,
     readiness: Readiness,
     metrics: postern_rpc::metrics::Metrics,
+    control_plane_files: FollowTarget,
     gateway: Gateway,
 }
 
@@ -144,6 +146,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         server,
         readiness: Readiness::new(),
         metrics: registry,
+        control_plane_files: config.control_plane_files,
         gateway,
     })
 }
@@ -175,11 +178,13 @@ impl Bound {
             server,
             readiness,
             metrics,
+            control_plane_files,
             gateway,
         } = self;
         // The background works for open calls until the last of them is done.
         let (stop, shutdown) = (CancellationToken::new(), shutdown.child_token());
         let mut background = gateway.background(&readiness, &stop, &shutdown);
+        background.spawn(control_plane_files.run(metrics.tls(), stop.clone()));
         let app = App {
             server: Server::Gateway,
             grpc: gateway.routes(),

@@ -42,6 +42,7 @@ pub struct Deployment {
     dir: PathBuf,
     created: Vec<PathBuf>,
     absent: Vec<PathBuf>,
+    mutual_tls: bool,
 }
 
 /// Why a folder can't be made or completed.
@@ -105,8 +106,8 @@ impl Default for InitOptions {
 
 impl Deployment {
     /// Makes what is missing and changes nothing that exists. Every file gets mode 0600.
-    /// Server certificates are for the URL's host, `localhost` and 127.0.0.1 and last 397 days;
-    /// to renew one, delete it and call this again.
+    /// Server certificates are for the URL's host, `localhost` and 127.0.0.1, the gateway's client
+    /// certificate is for its name; they last 397 days. To renew one, delete it and call this again.
     ///
     /// # Errors
     /// An option is wrong or differs from what the folder was made for, a file can't be read or
@@ -129,6 +130,9 @@ impl Deployment {
         } else {
             writer.folder("gateway")?;
             authority.install(&mut writer, "gateway", &plan.gateway.host)?;
+            if kept.shows_certificate {
+                authority.install_client(&mut writer, "gateway", &plan.gateway_name)?;
+            }
             writer.missing("gateway/seal-keys", seal_key)?;
         }
         // Last: whoever sees the bootstrap file finds all the rest.
@@ -137,6 +141,7 @@ impl Deployment {
             dir: dir.to_owned(),
             created: writer.into_created(),
             absent,
+            mutual_tls: kept.shows_certificate,
         })
     }
 
@@ -157,6 +162,16 @@ impl Deployment {
     /// They can't be made again.
     pub fn absent(&self) -> &[PathBuf] {
         &self.absent
+    }
+
+    /// Whether the gateway shows a client certificate, as far as is known here.
+    pub fn mutual_tls(&self) -> bool {
+        self.mutual_tls
+    }
+
+    /// Whose client certificates the control plane is to trust.
+    pub fn client_ca(&self) -> PathBuf {
+        self.dir.join("control-plane").join(certificates::CA)
     }
 
     pub fn dir(&self) -> &Path {

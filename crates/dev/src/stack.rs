@@ -13,6 +13,7 @@ use postern_control_plane::{self as control_plane, DatabaseUrlError};
 use postern_core::clock::Clock;
 use postern_data_plane::{self as data_plane, config::ConfigError};
 use postern_rpc::server;
+use postern_rpc::tls::ClientCaFiles;
 use tempfile::TempDir;
 use url::Url;
 
@@ -42,6 +43,8 @@ pub struct StackOptions {
     pub database_url: Option<String>,
     /// How often the gateway tries its configs' clusters; `None`: when asked only.
     pub check_interval: Option<Duration>,
+    /// The control plane takes the gateway's credential over mutual TLS only.
+    pub require_gateway_certificate: bool,
     /// Of both servers and of the simulated cluster. TLS asks the system's.
     pub clock: Clock,
     /// Gets the control plane's audit records; called at each of its starts.
@@ -58,6 +61,7 @@ pub struct Stack {
     addresses: Addresses,
     database_url: String,
     check_interval: Option<Duration>,
+    require_gateway_certificate: bool,
     clock: Clock,
     audit: Arc<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>,
     probe: Probe,
@@ -109,6 +113,7 @@ impl Default for StackOptions {
             api_servers: Vec::new(),
             database_url: None,
             check_interval: Some(Duration::from_secs(60)),
+            require_gateway_certificate: false,
             clock: Clock::system(),
             audit: Arc::new(|| Box::new(io::sink())),
         }
@@ -163,6 +168,7 @@ impl Stack {
             },
             database_url: options.database_url.unwrap_or_else(sqlite),
             check_interval: options.check_interval,
+            require_gateway_certificate: options.require_gateway_certificate,
             clock: options.clock,
             audit: options.audit,
             probe,
@@ -241,8 +247,13 @@ impl Stack {
         let mut server =
             server::Config::new(self.addresses.control_plane).with_tls(certificate, key);
         server.shutdown_grace = GRACE;
+        server.client_ca = Some(ClientCaFiles {
+            ca: self.deployment.client_ca(),
+            revoked: None,
+        });
         let bound = control_plane::bind(control_plane::Config {
             server,
+            require_gateway_certificate: self.require_gateway_certificate,
             database_url: self.database_url.parse()?,
             bootstrap: Some(Bootstrap::read(&self.deployment.bootstrap())?),
             keys: key_file::read(&self.deployment.control_plane_keys())?,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 use tempfile::TempDir;
 
@@ -52,6 +52,20 @@ impl TestCa {
     /// Writes the CA's certificate to `ca.pem` in `folder`.
     pub fn write(&self, folder: &Path) -> PathBuf {
         write(folder, "ca.pem", &self.pem())
+    }
+
+    /// What a gateway shows the control plane, as `client.crt` and `client.key` in `folder`.
+    pub fn write_client(&self, folder: &Path, gateway: &str) -> (PathBuf, PathBuf) {
+        let mut params = CertificateParams::default();
+        let uri = format!("postern://gateway/{gateway}");
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().expect("a URI"))];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("generate a key");
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("sign a certificate");
+        let path = write(folder, "client.crt", &certificate.pem());
+        (path, write(folder, "client.key", &key.serialize_pem()))
     }
 
     /// A server certificate for `names`: DNS names or IP addresses, at least one.

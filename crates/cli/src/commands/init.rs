@@ -63,9 +63,14 @@ pub(crate) fn run(
     }
     text.push_str(&format!(
         "Next:\n  \
-         postern control-plane serve --database-url sqlite:postern.db --bootstrap {dir}/control-plane/bootstrap.json --key-file {dir}/control-plane/keys --tls-cert {dir}/control-plane/server.pem --tls-key {dir}/control-plane/server-key.pem{}\n  \
+         postern control-plane serve --database-url sqlite:postern.db --bootstrap {dir}/control-plane/bootstrap.json --key-file {dir}/control-plane/keys --tls-cert {dir}/control-plane/server.pem --tls-key {dir}/control-plane/server-key.pem{}{}\n  \
          postern gateway serve --config {dir}/gateway/gateway.json{}\n  \
          postern configure --access-key-file {dir}/admin.json",
+        if deployment.mutual_tls() {
+            format!(" --client-ca-file {dir}/control-plane/ca.pem --require-gateway-certificate")
+        } else {
+            String::new()
+        },
         listen(&options.control_plane_url, 8100),
         listen(&options.gateway_url, 8000),
     ));

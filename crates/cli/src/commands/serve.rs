@@ -10,6 +10,7 @@ use postern_core::clock::Clock;
 use postern_core::ip::{IpBlock, IpBlockError};
 use postern_core::own_keys::OwnKeys;
 use postern_rpc::forwarded::TrustedProxies;
+use postern_rpc::tls::ClientCaFiles;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -23,7 +24,7 @@ use super::key_file::GenerateArgs;
 #[derive(Debug, Subcommand)]
 pub(crate) enum ControlPlaneCommand {
     /// Run a control plane
-    Serve(ControlPlaneServeArgs),
+    Serve(Box<ControlPlaneServeArgs>),
     /// The control plane's own keys, which seal its signing keys and prove its audit
     #[command(subcommand)]
     Key(KeyCommand),
@@ -54,6 +55,8 @@ pub(crate) struct ControlPlaneServeArgs {
     key_file: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsFlags,
+    #[command(flatten)]
+    clients: ClientFlags,
     /// Addresses or CIDR blocks of proxies whose forwarded and x-forwarded-for headers count
     #[arg(
         long,
@@ -134,6 +137,35 @@ pub(crate) struct TlsFlags {
     tls_key: Option<PathBuf>,
 }
 
+/// Mutual TLS. Administrators and pods' clients show no certificate, and need none.
+#[derive(Debug, Args)]
+struct ClientFlags {
+    /// PEM file of the CA whose client certificates count; read again when it changes. A gateway's
+    /// certificate has the URI postern://gateway/NAME among its names
+    #[arg(
+        long,
+        env = "POSTERN_CLIENT_CA_FILE",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    client_ca_file: Option<PathBuf>,
+    /// PEM file of revocation lists of every CA in a client certificate's chain
+    #[arg(
+        long,
+        env = "POSTERN_CLIENT_CRL_FILE",
+        value_name = "FILE",
+        requires = "client_ca_file"
+    )]
+    client_crl_file: Option<PathBuf>,
+    /// Take a gateway's credential over a connection with that gateway's certificate only
+    #[arg(
+        long,
+        env = "POSTERN_REQUIRE_GATEWAY_CERTIFICATE",
+        requires = "client_ca_file"
+    )]
+    require_gateway_certificate: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct GatewayServeArgs {
     /// The gateway's configuration file, such as `postern init` makes
@@ -182,9 +214,11 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
     }
     server.trusted_proxies = trusted_proxies(&args.trusted_proxies)?;
     server.admin_listen = args.admin_listen;
+    server.client_ca = args.clients.files();
     args.limits.apply(&mut server);
     let config = postern_control_plane::Config {
         server,
+        require_gateway_certificate: args.clients.require_gateway_certificate,
         database_url,
         bootstrap,
         keys,
@@ -210,6 +244,15 @@ fn own_keys(file: Option<&Path>) -> Result<OwnKeys, Failure> {
             KeyFileError::Malformed { .. } => failure,
         }
     })
+}
+
+impl ClientFlags {
+    fn files(&self) -> Option<ClientCaFiles> {
+        Some(ClientCaFiles {
+            ca: self.client_ca_file.clone()?,
+            revoked: self.client_crl_file.clone(),
+        })
+    }
 }
 
 impl LimitFlags {

@@ -10,6 +10,7 @@ use postern_core::sealed_config::SealedConfig;
 use postern_proto::convert::auth_method;
 use postern_proto::pb;
 use postern_proto::pb::watch_response::Change as Wire;
+use postern_rpc::caller::Caller;
 use postern_rpc::error::Error;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -29,6 +30,7 @@ pub(super) type Stream = BoxStream<'static, Result<pb::WatchResponse, Status>>;
 struct Feed {
     context: Context,
     gateway: CallingGateway,
+    caller: Caller,
     shutdown: CancellationToken,
     /// Wakes at every new revision.
     revisions: watch::Receiver<i64>,
@@ -41,10 +43,11 @@ struct Feed {
 }
 
 /// Begins after `resume`, or with a snapshot. Ends with the server, and with UNAUTHENTICATED
-/// when the gateway's token isn't good any more.
+/// when the gateway's token isn't good any more, or not over this connection.
 pub(super) fn stream(
     context: Context,
     gateway: CallingGateway,
+    caller: Caller,
     resume: Option<i64>,
     shutdown: CancellationToken,
 ) -> Stream {
@@ -55,6 +58,7 @@ pub(super) fn stream(
         revisions: context.store.subscribe(),
         context,
         gateway,
+        caller,
         shutdown,
         bookmarks,
         known: resume,
@@ -104,8 +108,10 @@ impl Feed {
         }
     }
 
-    /// Queues what is new, for a gateway whose token still stands.
+    /// Queues what is new, for a gateway whose token and certificate still stand.
     async fn look(&mut self) -> Result<(), Error> {
+        let certificates = &self.context.certificates;
+        certificates.check(&self.caller, &self.gateway.identity.name)?;
         let store = &self.context.store;
         let session = store.session(&self.gateway.token, self.context.now());
         session.await?.ok_or(Error::Unauthenticated)?;

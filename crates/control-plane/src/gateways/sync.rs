@@ -44,10 +44,11 @@ impl GatewaySyncService for GatewaySync {
         request: Request<pb::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let gateway = CallingGateway::of(&request)?;
+        let caller = request.caller()?;
         // Revisions are opaque to gateways: one that isn't ours needs a snapshot.
         let resume = request.into_inner().resume_revision.parse().ok();
         let context = self.context.clone();
-        let stream = feed::stream(context, gateway, resume, self.shutdown.clone());
+        let stream = feed::stream(context, gateway, caller, resume, self.shutdown.clone());
         Ok(Response::new(stream))
     }
 

@@ -47,6 +47,7 @@ pub(crate) use page::Page;
 pub(crate) use types::{
     AuditSink, Cause, Change, Changes, Etag, EventCursor, Exchange, Exchanged, FirstStart, Gateway,
     GatewayIdentity, Granted, Intent, KeyDenial, LogIn, LoggedIn, MethodRef, Session, Snapshot,
+    SpeaksFor,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
 

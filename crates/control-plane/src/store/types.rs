@@ -98,6 +98,14 @@ pub(crate) struct GatewayIdentity {
     pub(crate) uid: Uuid,
 }
 
+/// Which gateways' credentials are good over a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SpeaksFor {
+    Any,
+    Nobody,
+    Only(GatewayName),
+}
+
 /// An access key presented for a token.
 pub(crate) struct LogIn {
     pub(crate) access_id: AccessId,
@@ -109,6 +117,8 @@ pub(crate) struct LogIn {
     /// Its public name, drawn by the caller too.
     pub(crate) accessor: Accessor,
     pub(crate) caller_ip: Option<IpAddr>,
+    /// The gateways whose keys the caller may present.
+    pub(crate) speaks_for: SpeaksFor,
     pub(crate) user_agent: String,
     pub(crate) request_id: String,
     pub(crate) now: Timestamp,
@@ -133,6 +143,8 @@ pub(crate) enum KeyDenial {
     GatewayUnknown,
     /// Only an administrator's token can be narrowed.
     NarrowingNotAllowed,
+    /// The connection's certificate isn't this gateway's.
+    GatewayCertificate,
 }
 
 /// Whom a token stands for. What it stands on (method or gateway) still exists, is enabled and
@@ -270,6 +282,18 @@ impl FromStr for Etag {
     }
 }
 
+// === impl SpeaksFor ===
+
+impl SpeaksFor {
+    pub(crate) fn admits(&self, gateway: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Nobody => false,
+            Self::Only(name) => name.as_str() == gateway,
+        }
+    }
+}
+
 // === impl KeyDenial ===
 
 impl KeyDenial {
@@ -283,6 +307,7 @@ impl KeyDenial {
             Self::ClientIpNotBound => DenyReason::ClientIpNotBound.as_str(),
             Self::GatewayUnknown => "GATEWAY_UNKNOWN",
             Self::NarrowingNotAllowed => "NARROWING_NOT_ALLOWED",
+            Self::GatewayCertificate => "GATEWAY_CERTIFICATE",
         }
     }
 }

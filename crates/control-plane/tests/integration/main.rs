@@ -11,6 +11,7 @@ mod audit;
 mod auth_method_changes;
 mod auth_methods;
 mod bootstrap;
+mod certificates;
 mod exchange;
 mod gateways;
 mod messages;

@@ -67,6 +67,7 @@ async fn it_serves_tls_on_the_same_port() {
     let database = format!("sqlite:{}", folder.path().join("postern.db").display());
     let config = Config {
         server: server::Config::new("127.0.0.1:0".parse().unwrap()).with_tls(certificate, key),
+        require_gateway_certificate: false,
         database_url: database.parse().ok().unwrap(),
         bootstrap: Some(bootstrap(Uuid::now_v7(), &a_key(), &a_key())),
         keys: own_keys(),

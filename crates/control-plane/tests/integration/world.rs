@@ -352,6 +352,7 @@ fn config(
 ) -> Config {
     Config {
         server: server::Config::new("127.0.0.1:0".parse().unwrap()),
+        require_gateway_certificate: false,
         database_url: database.parse().ok().unwrap(),
         bootstrap,
         keys: own_keys(),

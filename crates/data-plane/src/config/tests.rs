@@ -18,6 +18,8 @@ fn written(dir: &Path) -> GatewayFile {
         deployment_id: Uuid::from_u128(7).to_string(),
         control_plane_url: "https://localhost:8100".to_owned(),
         ca_cert: None,
+        client_cert: None,
+        client_key: None,
         tls_cert: "server.pem".into(),
         tls_key: "server-key.pem".into(),
         seal_keys: "seal-keys".into(),

@@ -156,6 +156,6 @@ impl Session {
 fn not_accepted() -> Failure {
     away(
         Code::Unauthenticated,
-        "the control plane doesn't accept this gateway's access key",
+        "the control plane doesn't accept this gateway's access key, or not over this connection",
     )
 }

@@ -25,7 +25,7 @@ impl K8sAuthConfigs {
         let (name, etag) = self.target(&request)?;
         let mut tries = 1;
         loop {
-            match self.update_once(&context, &request, &name, &etag).await {
+            match Box::pin(self.update_once(&context, &request, &name, &etag)).await {
                 // `"*"` gives way to nobody, and loses nobody's write: it is applied to that.
                 Err(Error::Aborted { .. }) if etag == ANY && tries < MAX_TRIES => tries += 1,
                 result => return result,

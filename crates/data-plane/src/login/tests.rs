@@ -68,6 +68,7 @@ fn attempt(token: &str) -> Attempt {
             ip: Some([10, 2, 3, 4].into()),
             user_agent: Some("test".to_owned()),
             request_id: RequestId::generate(),
+            certificate: None,
         },
         deadline: Deadline::after(Duration::from_secs(5)),
     }

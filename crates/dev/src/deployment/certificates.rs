@@ -2,15 +2,20 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use postern_core::resource_id::GatewayName;
+use postern_rpc::tls::gateway_uri;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
 use super::InitError;
 use super::files::{self, Writer};
 
 pub(super) const CA: &str = "ca.pem";
+/// What the gateway shows the control plane.
+pub(super) const CLIENT: &str = "client.pem";
+pub(super) const CLIENT_KEY: &str = "client-key.pem";
 const CA_KEY: &str = "ca-key.pem";
 pub(super) const CERTIFICATE: &str = "server.pem";
 pub(super) const KEY: &str = "server-key.pem";
@@ -67,17 +72,39 @@ impl Authority {
     ) -> Result<(), InitError> {
         let file = |name: &str| format!("{service}/{name}");
         writer.missing(&file(CA), || Ok(self.pem.clone()))?;
-        if writer.has(&file(CERTIFICATE)) && writer.has(&file(KEY)) {
+        let pair = [file(CERTIFICATE), file(KEY)];
+        self.issue(writer, pair, service, || server(service, host))
+    }
+
+    /// Gives a gateway the certificate that it shows the control plane.
+    pub(super) fn install_client(
+        &mut self,
+        writer: &mut Writer,
+        service: &str,
+        gateway: &GatewayName,
+    ) -> Result<(), InitError> {
+        let pair = [CLIENT, CLIENT_KEY].map(|name| format!("{service}/{name}"));
+        self.issue(writer, pair, service, || client(gateway))
+    }
+
+    fn issue(
+        &mut self,
+        writer: &mut Writer,
+        [certificate, key]: [String; 2],
+        service: &str,
+        params: impl FnOnce() -> Result<CertificateParams, InitError>,
+    ) -> Result<(), InitError> {
+        if writer.has(&certificate) && writer.has(&key) {
             return Ok(());
         }
-        let key = KeyPair::generate()?;
+        let pair = KeyPair::generate()?;
         let issuer = self.issuer(writer, service)?;
-        let pem = server(service, host)?.signed_by(&key, issuer)?.pem();
+        let pem = params()?.signed_by(&pair, issuer)?.pem();
         // Half a pair is of no use.
-        writer.remove(&file(CERTIFICATE))?;
-        writer.remove(&file(KEY))?;
-        writer.write(&file(KEY), &key.serialize_pem())?;
-        writer.write(&file(CERTIFICATE), &pem)
+        writer.remove(&certificate)?;
+        writer.remove(&key)?;
+        writer.write(&key, &pair.serialize_pem())?;
+        writer.write(&certificate, &pem)
     }
 
     fn issuer(
@@ -110,6 +137,17 @@ fn server(service: &str, host: &str) -> Result<CertificateParams, InitError> {
     valid_for(&mut params, SERVER_LIFE);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+fn client(gateway: &GatewayName) -> Result<CertificateParams, InitError> {
+    let mut params = named(&format!("Postern gateway {gateway}"));
+    let uri = gateway_uri(gateway).try_into()?;
+    params.subject_alt_names = vec![SanType::URI(uri)];
+    valid_for(&mut params, SERVER_LIFE);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
 }

@@ -60,6 +60,8 @@ pub(super) struct Credentials {
     pub(super) admin_moved: bool,
     /// The bootstrap file is there, and the gateway's isn't.
     pub(super) gateway_moved: bool,
+    /// The gateway shows a certificate that is made here: those of new folders do.
+    pub(super) shows_certificate: bool,
 }
 
 impl Credentials {
@@ -97,6 +99,7 @@ impl Credentials {
         Ok(Self {
             admin_moved: bootstrap.is_some() && admin.is_none(),
             gateway_moved: bootstrap.is_some() && gateway.is_none(),
+            shows_certificate: gateway.as_ref().is_none_or(shows_ours),
         })
     }
 
@@ -172,6 +175,10 @@ fn listed(dir: &Path, gateway: &GatewayFile, plan: &Plan) -> Result<(), InitErro
     Ok(())
 }
 
+fn shows_ours(gateway: &GatewayFile) -> bool {
+    gateway.client_cert.as_deref() == Some(Path::new(certificates::CLIENT))
+}
+
 fn new_admin(plan: &Plan, ca_pem: &str) -> Result<AdminFile, InitError> {
     Ok(AdminFile {
         access_id: AccessId::generate(AccessType::AccessKey)?.to_string(),
@@ -190,6 +197,8 @@ fn new_gateway(plan: &Plan) -> Result<GatewayFile, InitError> {
         deployment_id: Uuid::new_v4().to_string(),
         control_plane_url: plan.control_plane.text.clone(),
         ca_cert: Some(certificates::CA.into()),
+        client_cert: Some(certificates::CLIENT.into()),
+        client_key: Some(certificates::CLIENT_KEY.into()),
         tls_cert: certificates::CERTIFICATE.into(),
         tls_key: certificates::KEY.into(),
         seal_keys: "seal-keys".into(),

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret as _;
 
 use super::*;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 15] = [
     "admin.json",
     "ca-key.pem",
     "ca.pem",
@@ -24,6 +24,8 @@ const FILES: [&str; 13] = [
     "control-plane/server-key.pem",
     "control-plane/server.pem",
     "gateway/ca.pem",
+    "gateway/client-key.pem",
+    "gateway/client.pem",
     "gateway/gateway.json",
     "gateway/seal-keys",
     "gateway/server-key.pem",
@@ -217,6 +219,27 @@ fn a_deleted_certificate_is_made_again_by_the_same_ca() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_gateways_client_certificate_is_for_its_name_and_folders_without_one_get_none() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(init(dir.path()).mutual_tls());
+    let pem = fs::read(dir.path().join("gateway/client.pem")).unwrap();
+    let certificate = CertificateDer::from_pem_slice(&pem).unwrap();
+    let name = b"postern://gateway/edge";
+    assert!(certificate.windows(name.len()).any(|part| part == name));
+
+    let config = dir.path().join("gateway/gateway.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let mut file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let fields = file.as_object_mut().unwrap();
+    assert_eq!(fields.remove("client_cert").unwrap(), "client.pem");
+    assert_eq!(fields.remove("client_key").unwrap(), "client-key.pem");
+    fs::write(&config, file.to_string()).unwrap();
+    fs::remove_file(dir.path().join("gateway/client.pem")).unwrap();
+    let again = init(dir.path());
+    assert!(again.created().is_empty() && !again.mutual_tls());
 }
 
 #[test]

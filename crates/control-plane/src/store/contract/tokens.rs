@@ -6,7 +6,7 @@ use postern_core::auth_method::{AuthMethod, Settings};
 
 use super::bed::Bed;
 use super::fixtures::{self, cause, gateway, identity, later, noon};
-use crate::store::{Etag, Intent, KeyDenial, LogIn, LoggedIn, MethodRef, Session};
+use crate::store::{Etag, Intent, KeyDenial, LogIn, LoggedIn, MethodRef, Session, SpeaksFor};
 
 super::on_both_engines! {
     an_administrators_key_gives_a_session,
@@ -38,6 +38,7 @@ fn log_in(access_id: &AccessId, key: &AccessKey, token: &AccessToken) -> LogIn {
         accessor: Accessor::generate().unwrap(),
         caller_ip: Some("10.1.1.1".parse().unwrap()),
         user_agent: "test".to_owned(),
+        speaks_for: SpeaksFor::Any,
         request_id: "login".to_owned(),
         now: noon(),
     }

@@ -88,12 +88,16 @@ async fn decide(connection: &mut Connection, login: &LogIn) -> Result<Decision, 
     if login.narrow_to.is_some() {
         return Ok(Err(KeyDenial::NarrowingNotAllowed));
     }
+    let name: String = gateway.try_get("name")?;
+    if !login.speaks_for.admits(&name) {
+        return Ok(Err(KeyDenial::GatewayCertificate));
+    }
     Ok(Ok(Allowed {
         kind: "gateway",
         method_uid: None,
         gateway_uid: Some(uid),
         narrowed_gateway_uid: None,
-        gateway_name: gateway.try_get("name")?,
+        gateway_name: name,
         expire_time: after(login.now, GATEWAY_TOKEN_TTL),
     }))
 }

@@ -99,6 +99,19 @@ pub enum VerificationMode {
 #[error("`{0}` is no verification mode: review, offline or jwks_then_review")]
 pub struct UnknownMode(String);
 
+/// The names of all facts that a token can carry.
+pub const SUB_CLAIMS: &[&str] = &[
+    "namespace",
+    "service_account_name",
+    "service_account_uid",
+    "pod_name",
+    "pod_uid",
+    "node_name",
+    "aud",
+    "config_name",
+    "gateway",
+];
+
 /// Facts that an access token carries, by the names that policies are written with.
 pub type SubClaims = BTreeMap<String, Vec<String>>;
 

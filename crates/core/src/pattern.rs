@@ -76,7 +76,7 @@ impl Pattern {
 
     /// Whether the whole name matches.
     pub fn matches(&self, name: &str) -> bool {
-        matches(self.0.as_bytes(), name.as_bytes())
+        wildcards_match(&self.0, name)
     }
 
     /// Its text.
@@ -108,9 +108,12 @@ fn name_fault(text: &str, kind: NameKind) -> Option<&'static str> {
     }
 }
 
+/// Whether a whole text matches a pattern of `*` (any run of characters) and `?` (one byte).
+///
 /// Greedy matching with one point to come back to: linear in practice, at worst the product of
-/// both lengths, which are capped.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
+/// both lengths, which callers cap.
+pub fn wildcards_match(pattern: &str, text: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {

@@ -38,26 +38,31 @@ const DENIED: Outcome = Outcome::Refused(Reason::PermissionDenied);
 
 fn expected(server: Server, who: Who, need: Need) -> Outcome {
     use Need::{
-        Administrator, Anonymous, Gateway, GatewayOnBehalf, GatewayOnBehalfOrAdministrator,
+        Anonymous, Gateway, GatewayAsking, GatewayOnBehalf, GatewayOnBehalfOrHolder, Holder,
+        Narrowed,
     };
     match (who, need) {
         (_, Anonymous) => PASSED,
         (Who::Anonymous, _) => LOG_IN,
-        (Who::Narrowed, Need::NarrowedAdministrator) => PASSED,
+        (Who::Narrowed, Narrowed(_)) => PASSED,
         (Who::Garbage, _) if server == Server::Gateway => LOG_IN,
-        (_, Need::NarrowedAdministrator) => DENIED,
-        (Who::GatewayForNarrowed, Gateway | GatewayOnBehalf | GatewayOnBehalfOrAdministrator) => {
-            PASSED
-        }
+        (_, Narrowed(_)) => DENIED,
+        (
+            Who::GatewayForNarrowed,
+            Gateway | GatewayOnBehalf(_) | GatewayAsking | GatewayOnBehalfOrHolder(_),
+        ) => PASSED,
         (Who::GatewayForUnnarrowed | Who::Gateway, Gateway) => PASSED,
-        (Who::GatewayForUnnarrowed | Who::AdministratorForNarrowed, GatewayOnBehalf) => DENIED,
+        (
+            Who::GatewayForUnnarrowed | Who::AdministratorForNarrowed,
+            GatewayOnBehalf(_) | GatewayAsking,
+        ) => DENIED,
         // Without a second token it isn't even asked whose the first one is.
-        (_, GatewayOnBehalf) => ADMINISTRATOR_MISSING,
-        (Who::Gateway, GatewayOnBehalfOrAdministrator) => ADMINISTRATOR_MISSING,
+        (_, GatewayOnBehalf(_) | GatewayAsking) => ADMINISTRATOR_MISSING,
+        (Who::Gateway, GatewayOnBehalfOrHolder(_)) => ADMINISTRATOR_MISSING,
         (Who::Garbage, _) => LOG_IN,
         (
             Who::Administrator | Who::AdministratorForNarrowed,
-            Administrator | GatewayOnBehalfOrAdministrator,
+            Holder(_) | GatewayOnBehalfOrHolder(_),
         ) => PASSED,
         _ => DENIED,
     }

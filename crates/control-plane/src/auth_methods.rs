@@ -1,7 +1,7 @@
 //! AuthMethodService.
 
 mod keys;
-mod last_administrator;
+mod own_address;
 mod warnings;
 
 use jiff::Timestamp;
@@ -167,7 +167,7 @@ impl AuthMethods {
             etag_of(&patch),
         )?;
         let store = &self.0.store;
-        last_administrator::keep_open(store, &method, &patch, mask.as_ref(), &cause).await?;
+        own_address::keep_open(store, &method, &patch, mask.as_ref(), &cause).await?;
         let edit = |current: &AuthMethod| {
             convert::updated_settings(current, &patch, mask.as_ref(), now).map_err(in_auth_method)
         };
@@ -200,7 +200,6 @@ impl AuthMethods {
         let cause = Administrator::of(&request)?.cause(&request, self.0.now())?;
         let request = request.into_inner();
         let (method, etag) = target("name", &request.name, "etag", &request.etag)?;
-        last_administrator::keep(&self.0.store, &method).await?;
         let deleted = self
             .0
             .store
@@ -271,7 +270,7 @@ fn target(
 }
 
 /// `authMethods/{id}` or `authMethods/{access ID}`.
-fn reference(field: &str, name: &str) -> Result<MethodRef, Invalid> {
+pub(crate) fn reference(field: &str, name: &str) -> Result<MethodRef, Invalid> {
     match ResourceId::of_auth_method(name) {
         Ok(id) => Ok(MethodRef::Id(id)),
         Err(ResourceIdError::LooksLikeAccessId) => {

@@ -3,6 +3,7 @@
 use postern_core::access_token::{AccessToken, TokenHash};
 use postern_core::clock::Clock;
 use postern_core::ip;
+use postern_core::permission::Permission;
 use postern_proto::permissions::Need;
 use postern_rpc::caller::BearerToken;
 use postern_rpc::error::Error;
@@ -58,9 +59,10 @@ impl Sessions {
         match session.ok_or(Error::OnBehalfUnauthenticated)? {
             (
                 _,
-                Session::Administrator {
+                Session::Holder {
                     access_id,
                     accessor,
+                    permissions,
                     narrowed_to: Some(name),
                     ..
                 },
@@ -69,10 +71,22 @@ impl Sessions {
                 administrator: Administrator {
                     access_id,
                     accessor,
+                    permissions,
                 },
             }),
             _ => Err(not_narrowed()),
         }
+    }
+
+    async fn behind_with(
+        &self,
+        gateway: CallingGateway,
+        permission: Permission,
+        call: &Call,
+    ) -> Result<OnBehalf, Error> {
+        let on_behalf = self.behind(gateway, call).await?;
+        on_behalf.administrator.needs(permission)?;
+        Ok(on_behalf)
     }
 }
 
@@ -82,57 +96,69 @@ impl Authorizer for Sessions {
     async fn authorize(&self, call: Call) -> Result<Identity, Error> {
         let (token, session) = self.bearer(&call).await?;
         match call.need {
-            Need::Administrator => administrator(session, &call).map(Identity::Administrator),
+            Need::Holder(permission) => {
+                holder(session, permission, &call).map(Identity::Administrator)
+            }
             Need::Gateway => gateway(token, session).map(Identity::Gateway),
-            Need::GatewayOnBehalf => {
+            Need::GatewayAsking => {
                 let gateway = gateway(token, session)?;
                 self.behind(gateway, &call).await.map(Identity::OnBehalf)
             }
-            Need::GatewayOnBehalfOrAdministrator => match session {
+            Need::GatewayOnBehalf(permission) => {
+                let gateway = gateway(token, session)?;
+                let behind = self.behind_with(gateway, permission, &call).await;
+                behind.map(Identity::OnBehalf)
+            }
+            Need::GatewayOnBehalfOrHolder(permission) => match session {
                 Session::Gateway { .. } => {
                     let gateway = gateway(token, session)?;
-                    self.behind(gateway, &call).await.map(Identity::OnBehalf)
+                    let behind = self.behind_with(gateway, permission, &call).await;
+                    behind.map(Identity::OnBehalf)
                 }
-                Session::Administrator { .. } | Session::Kubernetes => {
-                    administrator(session, &call).map(Identity::Administrator)
+                Session::Holder { .. } => {
+                    holder(session, permission, &call).map(Identity::Administrator)
                 }
             },
             // The first never gets here, the second is a gateway's.
-            Need::Anonymous | Need::NarrowedAdministrator => Err(denied()),
+            Need::Anonymous | Need::Narrowed(_) => Err(denied()),
         }
     }
 }
 
-fn administrator(session: Session, call: &Call) -> Result<Administrator, Error> {
-    match session {
-        Session::Administrator {
-            access_id,
-            accessor,
-            narrowed_to: None,
-            bound_ips,
-            ..
-        } => {
-            if !ip::allowed(&bound_ips, call.caller.ip) {
-                return Err(Error::permission_denied(
-                    "this token isn't good from the caller's address",
-                ));
-            }
-            Ok(Administrator {
-                access_id,
-                accessor,
-            })
-        }
-        Session::Administrator { .. } => Err(Error::permission_denied(
+fn holder(session: Session, permission: Permission, call: &Call) -> Result<Administrator, Error> {
+    let Session::Holder {
+        access_id,
+        accessor,
+        permissions,
+        narrowed_to,
+        bound_ips,
+    } = session
+    else {
+        return Err(denied());
+    };
+    if narrowed_to.is_some() {
+        return Err(Error::permission_denied(
             "this token is narrowed to a gateway; ask for one that isn't",
-        )),
-        Session::Gateway { .. } | Session::Kubernetes => Err(denied()),
+        ));
     }
+    if !ip::allowed(&bound_ips, call.caller.ip) {
+        return Err(Error::permission_denied(
+            "this token isn't good from the caller's address",
+        ));
+    }
+    let administrator = Administrator {
+        access_id,
+        accessor,
+        permissions,
+    };
+    administrator.needs(permission)?;
+    Ok(administrator)
 }
 
 fn gateway(token: TokenHash, session: Session) -> Result<CallingGateway, Error> {
     match session {
         Session::Gateway { identity, .. } => Ok(CallingGateway { identity, token }),
-        Session::Administrator { .. } | Session::Kubernetes => Err(denied()),
+        Session::Holder { .. } => Err(denied()),
     }
 }
 

@@ -8,6 +8,7 @@ use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::TokenHash;
 use postern_core::auth_method::{AuthMethod, Kind, Settings};
 use postern_core::invalid::{Invalid, Violations};
+use postern_core::permission::Permissions;
 use postern_core::resource_id::GatewayName;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -190,6 +191,7 @@ fn at_start(now: Timestamp) -> Cause {
         gateway: String::new(),
         caller_ip: None,
         user_agent: String::new(),
+        permissions: Permissions::default(),
     }
 }
 
@@ -207,7 +209,10 @@ impl From<WriteError> for BootstrapError {
             | WriteError::Exists
             | WriteError::Stale { .. }
             | WriteError::InUse(_)
+            | WriteError::BuiltIn
             | WriteError::Protected
+            | WriteError::BeyondOwn(_)
+            | WriteError::NoAdministratorLeft
             | WriteError::Store(_) => Self::Store(error.into()),
         }
     }

@@ -1,6 +1,7 @@
 //! The store's failures as answers to callers.
 
 use postern_core::access_id::NoRandomness;
+use postern_core::permission::Permission;
 use postern_rpc::error::{Blocker, Error, Outage, Precondition};
 
 use crate::store::{Etag, StoreError, WriteError};
@@ -31,10 +32,43 @@ pub(crate) fn of_write(error: WriteError, resource: &str, etag: &str) -> Error {
             current_etag: Etag::of(current),
         },
         WriteError::InUse(users) => in_use(resource, users),
+        WriteError::BuiltIn => blocked(
+            Precondition::BuiltIn,
+            resource,
+            "is built in, and nobody changes it: create a role of your own",
+        ),
         WriteError::Protected => protected(resource),
+        WriteError::NoAdministratorLeft => blocked(
+            Precondition::LastAdministrator,
+            resource,
+            "is the last way in for administrators: an enabled access-key method without an end, with a key and roles/admin, must be left",
+        ),
+        WriteError::BeyondOwn(missing) => beyond_own(resource, &missing),
         WriteError::Invalid(invalid) => invalid.into(),
         WriteError::Store(error) => error.into(),
     }
+}
+
+fn blocked(reason: Precondition, resource: &str, what: &str) -> Error {
+    Error::FailedPrecondition {
+        reason,
+        message: format!("{resource} {what}"),
+        violations: vec![Blocker {
+            subject: resource.to_owned(),
+            description: what.to_owned(),
+        }],
+    }
+}
+
+fn beyond_own(resource: &str, missing: &[Permission]) -> Error {
+    let missing: Vec<_> = missing
+        .iter()
+        .map(|permission| permission.as_str())
+        .collect();
+    Error::permission_denied(format!(
+        "{resource} holds what you don't: {}; nobody gives, takes or changes more than they hold themselves",
+        missing.join(", ")
+    ))
 }
 
 fn in_use(resource: &str, users: Vec<String>) -> Error {

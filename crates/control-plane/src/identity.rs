@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::{Accessor, TokenHash};
+use postern_core::permission::{Permission, Permissions};
 use postern_rpc::error::Error;
 use postern_rpc::request::RequestExt as _;
 use postern_rpc::request_id::RequestId;
@@ -21,11 +22,14 @@ pub(crate) enum Identity {
     OnBehalf(OnBehalf),
 }
 
-/// An administrator whose token isn't narrowed, or who stands behind a gateway.
+/// Whose token holds the permission that the method needs, and isn't narrowed; or who stands
+/// behind a gateway.
 #[derive(Debug, Clone)]
 pub(crate) struct Administrator {
     pub(crate) access_id: AccessId,
     pub(crate) accessor: Accessor,
+    /// All that the token's roles hold.
+    pub(crate) permissions: Permissions,
 }
 
 /// A gateway with its own credential.
@@ -46,6 +50,16 @@ pub(crate) struct OnBehalf {
 // === impl Administrator ===
 
 impl Administrator {
+    /// PERMISSION_DENIED, naming the permission, when it isn't held.
+    pub(crate) fn needs(&self, permission: Permission) -> Result<(), Error> {
+        if self.permissions.has(permission) {
+            return Ok(());
+        }
+        Err(Error::permission_denied(format!(
+            "this token has no permission for this method, which needs {permission}"
+        )))
+    }
+
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
         match request.identity()? {
             Identity::Administrator(administrator) => Ok(administrator),
@@ -64,6 +78,7 @@ impl Administrator {
             gateway: String::new(),
             caller_ip: caller.ip,
             user_agent: caller.user_agent.unwrap_or_default(),
+            permissions: self.permissions.clone(),
         })
     }
 }

@@ -4,9 +4,11 @@
 //! parse, authorize (done by the layer, it yields an identity), one call of the store, convert.
 #![forbid(unsafe_code)]
 
+mod associations;
 mod audit;
 mod auth_methods;
 mod authenticate;
+mod authorization;
 mod authorizer;
 pub mod bootstrap;
 pub mod config;
@@ -18,6 +20,7 @@ pub mod key_file;
 mod meta;
 mod metrics;
 mod page;
+mod roles;
 mod sealed_configs;
 mod server_info;
 mod store;
@@ -29,10 +32,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthServiceServer;
+use postern_proto::pb::association_service_server::AssociationServiceServer;
 use postern_proto::pb::audit_service_server::AuditServiceServer;
 use postern_proto::pb::auth_method_service_server::AuthMethodServiceServer;
+use postern_proto::pb::authorization_service_server::AuthorizationServiceServer;
 use postern_proto::pb::gateway_service_server::GatewayServiceServer;
 use postern_proto::pb::gateway_sync_service_server::GatewaySyncServiceServer;
+use postern_proto::pb::role_service_server::RoleServiceServer;
 use postern_proto::pb::sealed_k8s_auth_config_service_server::SealedK8sAuthConfigServiceServer;
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::permissions::Server;
@@ -182,6 +188,13 @@ fn services(context: &Context, shutdown: &CancellationToken) -> Routes {
         )))
         .add_service(GatewaySyncServiceServer::new(sync))
         .add_service(SealedK8sAuthConfigServiceServer::new(configs))
+        .add_service(RoleServiceServer::new(roles::Roles(context.clone())))
+        .add_service(AssociationServiceServer::new(associations::Associations(
+            context.clone(),
+        )))
+        .add_service(AuthorizationServiceServer::new(
+            authorization::Authorization(context.clone()),
+        ))
         .add_service(AuditServiceServer::new(audit::Audit(context.clone())))
 }
 

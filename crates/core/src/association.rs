@@ -34,6 +34,30 @@ pub struct RequiredSubClaims {
     case_insensitive: bool,
 }
 
+/// A text that names no association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be of the form `associations/{{uid}}`")]
+pub struct AssociationNameError;
+
+// === impl Association ===
+
+impl Association {
+    /// The full name, `associations/{uid}`.
+    pub fn name(&self) -> String {
+        format!("associations/{}", self.uid)
+    }
+
+    /// The UID within `associations/{uid}`.
+    ///
+    /// # Errors
+    /// When the text is of another form.
+    pub fn uid_of_name(name: &str) -> Result<Uuid, AssociationNameError> {
+        let uid = name.strip_prefix("associations/");
+        uid.and_then(|uid| uid.parse().ok())
+            .ok_or(AssociationNameError)
+    }
+}
+
 // === impl RequiredSubClaims ===
 
 impl RequiredSubClaims {

@@ -69,6 +69,18 @@ events! {
     GatewayCreated = "gateway.created" Info,
     /// A gateway was deleted.
     GatewayDeleted = "gateway.deleted" Info,
+    /// A role was created.
+    RoleCreated = "role.created" Info,
+    /// A role was changed.
+    RoleUpdated = "role.updated" Info,
+    /// A role was deleted.
+    RoleDeleted = "role.deleted" Info,
+    /// A role was given to an auth method's tokens.
+    AssociationCreated = "association.created" Info,
+    /// It was changed which of an auth method's tokens have a role.
+    AssociationUpdated = "association.updated" Info,
+    /// A role was taken from an auth method's tokens.
+    AssociationDeleted = "association.deleted" Info,
 }
 
 /// How much an event should worry an operator.

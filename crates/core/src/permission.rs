@@ -69,14 +69,6 @@ pub struct UnknownPermission(String);
 // === impl Permission ===
 
 impl Permission {
-    /// Whether it is of use at a gateway, in a token that is narrowed to it.
-    pub const fn is_for_gateways(self) -> bool {
-        matches!(
-            self,
-            Self::K8sAuthConfigsRead | Self::K8sAuthConfigsWrite | Self::Diagnose
-        )
-    }
-
     /// Whether it changes nothing.
     pub const fn only_reads(self) -> bool {
         match self {

@@ -122,6 +122,21 @@ impl ResourceId {
             .ok_or(ResourceIdError::Form("authMethods/{id}"))?
             .parse()
     }
+
+    /// The full name of a role.
+    pub fn role_name(&self) -> String {
+        format!("roles/{self}")
+    }
+
+    /// The ID within `roles/{id}`.
+    ///
+    /// # Errors
+    /// When the text is of another form.
+    pub fn of_role(name: &str) -> Result<Self, ResourceIdError> {
+        name.strip_prefix("roles/")
+            .ok_or(ResourceIdError::Form("roles/{id}"))?
+            .parse()
+    }
 }
 
 // === impl GatewayName ===

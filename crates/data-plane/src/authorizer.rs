@@ -38,12 +38,13 @@ impl layers::Authorizer for Authorizer {
 
     async fn authorize(&self, call: Call) -> Result<Administrator, Error> {
         match call.need {
-            Need::NarrowedAdministrator => {}
+            Need::Narrowed(_) => {}
             Need::Anonymous
-            | Need::Administrator
+            | Need::Holder(_)
             | Need::Gateway
-            | Need::GatewayOnBehalf
-            | Need::GatewayOnBehalfOrAdministrator => {
+            | Need::GatewayAsking
+            | Need::GatewayOnBehalf(_)
+            | Need::GatewayOnBehalfOrHolder(_) => {
                 return Err(Error::permission_denied(
                     "a gateway doesn't serve this method",
                 ));

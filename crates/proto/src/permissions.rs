@@ -1,23 +1,27 @@
 //! What each RPC needs, and which server serves it: one table, held against the
 //! descriptor set by a test. A method without a row is denied.
 
+use postern_core::permission::Permission;
+
 /// What a caller must show. Identities are checked by the server's authorizer, before the
 /// request's body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Nothing.
     Anonymous,
-    /// An administrator's token that isn't narrowed to a gateway.
-    Administrator,
-    /// At a gateway: an administrator's token narrowed to this very gateway.
-    NarrowedAdministrator,
+    /// A token that isn't narrowed to a gateway, whose roles hold the permission.
+    Holder(Permission),
+    /// At a gateway: a token narrowed to this very gateway, whose roles hold the permission.
+    Narrowed(Permission),
     /// A gateway's own credential.
     Gateway,
-    /// A gateway's own credential and, in `postern-on-behalf-of`, an administrator's token
-    /// narrowed to that gateway.
-    GatewayOnBehalf,
-    /// Either [`Need::GatewayOnBehalf`] or [`Need::Administrator`].
-    GatewayOnBehalfOrAdministrator,
+    /// A gateway's own credential and, in `postern-on-behalf-of`, a token narrowed to that
+    /// gateway, whose roles hold the permission.
+    GatewayOnBehalf(Permission),
+    /// The same two; which permission depends on what the message asks about.
+    GatewayAsking,
+    /// Either [`Need::GatewayOnBehalf`] or [`Need::Holder`].
+    GatewayOnBehalfOrHolder(Permission),
 }
 
 /// The servers of a deployment.
@@ -50,51 +54,69 @@ pub const SERVICES: &[Service] = &[
         ("Authenticate", Need::Anonymous),
     ]},
     Service { name: "postern.v1.K8sAuthConfigService", served_by: GATEWAY, methods: &[
-        ("CreateK8sAuthConfig", Need::NarrowedAdministrator),
-        ("GetK8sAuthConfig", Need::NarrowedAdministrator),
-        ("ListK8sAuthConfigs", Need::NarrowedAdministrator),
-        ("UpdateK8sAuthConfig", Need::NarrowedAdministrator),
-        ("DeleteK8sAuthConfig", Need::NarrowedAdministrator),
-        ("CheckK8sAuthConfig", Need::NarrowedAdministrator),
+        ("CreateK8sAuthConfig", Need::Narrowed(Permission::K8sAuthConfigsWrite)),
+        ("GetK8sAuthConfig", Need::Narrowed(Permission::K8sAuthConfigsRead)),
+        ("ListK8sAuthConfigs", Need::Narrowed(Permission::K8sAuthConfigsRead)),
+        ("UpdateK8sAuthConfig", Need::Narrowed(Permission::K8sAuthConfigsWrite)),
+        ("DeleteK8sAuthConfig", Need::Narrowed(Permission::K8sAuthConfigsWrite)),
+        ("CheckK8sAuthConfig", Need::Narrowed(Permission::Diagnose)),
     ]},
     Service { name: "postern.v1.DiagnosticsService", served_by: GATEWAY, methods: &[
-        ("ExplainAuthentication", Need::NarrowedAdministrator),
-        ("SimulateAuthentication", Need::NarrowedAdministrator),
+        ("ExplainAuthentication", Need::Narrowed(Permission::Diagnose)),
+        ("SimulateAuthentication", Need::Narrowed(Permission::Diagnose)),
     ]},
     Service { name: "postern.v1.AccessKeyAuthService", served_by: CONTROL_PLANE, methods: &[
         ("AuthenticateAccessKey", Need::Anonymous),
     ]},
     Service { name: "postern.v1.AuthMethodService", served_by: CONTROL_PLANE, methods: &[
-        ("CreateAuthMethod", Need::Administrator),
-        ("GetAuthMethod", Need::Administrator),
-        ("ListAuthMethods", Need::Administrator),
-        ("UpdateAuthMethod", Need::Administrator),
-        ("DeleteAuthMethod", Need::Administrator),
-        ("AddPublicKey", Need::Administrator),
-        ("RemovePublicKey", Need::Administrator),
+        ("CreateAuthMethod", Need::Holder(Permission::AuthMethodsWrite)),
+        ("GetAuthMethod", Need::Holder(Permission::AuthMethodsRead)),
+        ("ListAuthMethods", Need::Holder(Permission::AuthMethodsRead)),
+        ("UpdateAuthMethod", Need::Holder(Permission::AuthMethodsWrite)),
+        ("DeleteAuthMethod", Need::Holder(Permission::AuthMethodsWrite)),
+        ("AddPublicKey", Need::Holder(Permission::AuthMethodsWrite)),
+        ("RemovePublicKey", Need::Holder(Permission::AuthMethodsWrite)),
     ]},
     Service { name: "postern.v1.SealedK8sAuthConfigService", served_by: CONTROL_PLANE, methods: &[
-        ("CreateSealedK8sAuthConfig", Need::GatewayOnBehalf),
-        ("GetSealedK8sAuthConfig", Need::GatewayOnBehalfOrAdministrator),
-        ("ListSealedK8sAuthConfigs", Need::GatewayOnBehalfOrAdministrator),
-        ("UpdateSealedK8sAuthConfig", Need::GatewayOnBehalf),
-        ("DeleteSealedK8sAuthConfig", Need::GatewayOnBehalfOrAdministrator),
+        ("CreateSealedK8sAuthConfig", Need::GatewayOnBehalf(Permission::K8sAuthConfigsWrite)),
+        ("GetSealedK8sAuthConfig", Need::GatewayOnBehalfOrHolder(Permission::K8sAuthConfigsRead)),
+        ("ListSealedK8sAuthConfigs", Need::GatewayOnBehalfOrHolder(Permission::K8sAuthConfigsRead)),
+        ("UpdateSealedK8sAuthConfig", Need::GatewayOnBehalf(Permission::K8sAuthConfigsWrite)),
+        ("DeleteSealedK8sAuthConfig", Need::GatewayOnBehalfOrHolder(Permission::K8sAuthConfigsWrite)),
     ]},
     Service { name: "postern.v1.GatewayService", served_by: CONTROL_PLANE, methods: &[
-        ("CreateGateway", Need::Administrator),
-        ("GetGateway", Need::Administrator),
-        ("ListGateways", Need::Administrator),
-        ("DeleteGateway", Need::Administrator),
+        ("CreateGateway", Need::Holder(Permission::GatewaysWrite)),
+        ("GetGateway", Need::Holder(Permission::GatewaysRead)),
+        ("ListGateways", Need::Holder(Permission::GatewaysRead)),
+        ("DeleteGateway", Need::Holder(Permission::GatewaysWrite)),
     ]},
     Service { name: "postern.v1.GatewaySyncService", served_by: CONTROL_PLANE, methods: &[
         ("Watch", Need::Gateway),
         ("GetRevision", Need::Gateway),
         ("ExchangeAssertion", Need::Gateway),
-        ("AuthorizeAdministrator", Need::GatewayOnBehalf),
+        ("AuthorizeAdministrator", Need::GatewayAsking),
         ("ReportEvents", Need::Gateway),
     ]},
+    Service { name: "postern.v1.RoleService", served_by: CONTROL_PLANE, methods: &[
+        ("CreateRole", Need::Holder(Permission::RolesWrite)),
+        ("GetRole", Need::Holder(Permission::RolesRead)),
+        ("ListRoles", Need::Holder(Permission::RolesRead)),
+        ("UpdateRole", Need::Holder(Permission::RolesWrite)),
+        ("DeleteRole", Need::Holder(Permission::RolesWrite)),
+    ]},
+    Service { name: "postern.v1.AssociationService", served_by: CONTROL_PLANE, methods: &[
+        ("CreateAssociation", Need::Holder(Permission::RolesWrite)),
+        ("GetAssociation", Need::Holder(Permission::RolesRead)),
+        ("ListAssociations", Need::Holder(Permission::RolesRead)),
+        ("UpdateAssociation", Need::Holder(Permission::RolesWrite)),
+        ("DeleteAssociation", Need::Holder(Permission::RolesWrite)),
+    ]},
+    Service { name: "postern.v1.AuthorizationService", served_by: CONTROL_PLANE, methods: &[
+        ("WhoCan", Need::Holder(Permission::RolesRead)),
+        ("DescribePermissions", Need::Holder(Permission::RolesRead)),
+    ]},
     Service { name: "postern.v1.AuditService", served_by: CONTROL_PLANE, methods: &[
-        ("ListAuditEvents", Need::Administrator),
+        ("ListAuditEvents", Need::Holder(Permission::AuditRead)),
     ]},
     Service { name: "grpc.health.v1.Health", served_by: BOTH, methods: &[
         ("Check", Need::Anonymous),
@@ -120,11 +142,35 @@ pub fn need(path: &str) -> Option<Need> {
         .map(|(_, need)| *need)
 }
 
+/// The methods that the permission is needed for.
+pub fn paths_that_need(permission: Permission) -> Vec<String> {
+    let paths = SERVICES.iter().flat_map(Service::paths);
+    paths
+        .filter(|path| need(path).and_then(Need::permission) == Some(permission))
+        .collect()
+}
+
 /// The services that `server` serves.
 pub fn services(server: Server) -> impl Iterator<Item = &'static Service> {
     SERVICES
         .iter()
         .filter(move |service| service.served_by.contains(&server))
+}
+
+// === impl Need ===
+
+impl Need {
+    /// The permission that it asks for, if it asks for one.
+    pub const fn permission(self) -> Option<Permission> {
+        match self {
+            Self::Holder(permission)
+            | Self::Narrowed(permission)
+            | Self::GatewayOnBehalf(permission)
+            | Self::GatewayOnBehalfOrHolder(permission) => Some(permission),
+            Self::Gateway => Some(Permission::GatewaySync),
+            Self::Anonymous | Self::GatewayAsking => None,
+        }
+    }
 }
 
 // === impl Service ===
@@ -234,10 +280,7 @@ mod tests {
         for service in services(Server::Gateway) {
             for path in service.paths() {
                 assert!(
-                    matches!(
-                        need(&path),
-                        Some(Need::Anonymous | Need::NarrowedAdministrator)
-                    ),
+                    matches!(need(&path), Some(Need::Anonymous | Need::Narrowed(_))),
                     "{path}"
                 );
             }

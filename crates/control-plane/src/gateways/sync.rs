@@ -185,10 +185,13 @@ fn authorize(
 ) -> Result<pb::AuthorizeAdministratorResponse, Error> {
     let administrator = OnBehalf::of(request)?.administrator;
     match permissions::need(&request.get_ref().method) {
-        Some(Need::NarrowedAdministrator) => Ok(pb::AuthorizeAdministratorResponse {
-            access_id: administrator.access_id.to_string(),
-            accessor: administrator.accessor.to_string(),
-        }),
+        Some(Need::Narrowed(permission)) => {
+            administrator.needs(permission)?;
+            Ok(pb::AuthorizeAdministratorResponse {
+                access_id: administrator.access_id.to_string(),
+                accessor: administrator.accessor.to_string(),
+            })
+        }
         Some(_) => Err(Error::permission_denied(
             "administrators don't call this method at a gateway",
         )),

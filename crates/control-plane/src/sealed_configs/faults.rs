@@ -14,7 +14,10 @@ pub(super) fn of_create(error: WriteError, view: &ConfigView) -> Error {
         WriteError::Exists
         | WriteError::Stale { .. }
         | WriteError::InUse(_)
+        | WriteError::BuiltIn
         | WriteError::Protected
+        | WriteError::BeyondOwn(_)
+        | WriteError::NoAdministratorLeft
         | WriteError::Invalid(_)
         | WriteError::Store(_) => view.name.to_string(),
     };

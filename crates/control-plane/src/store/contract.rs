@@ -13,6 +13,7 @@ mod gateways;
 mod k8s_auth_configs;
 mod method_keys;
 mod races;
+mod roles;
 mod single_use;
 mod tokens;
 mod unreadable;

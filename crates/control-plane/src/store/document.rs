@@ -1,10 +1,13 @@
 //! Resources as JSON for audit records, without anything secret.
 
 use jiff::Timestamp;
+use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes, MethodKey};
 use postern_core::facts::VerificationMode;
 use postern_core::ip::IpBlock;
 use postern_core::k8s_auth_config::{Issuers, TlsServerName};
+use postern_core::permission::Permission;
+use postern_core::role::{Role, RoleRule};
 use postern_core::rule::{Rule, RuleSpec};
 use postern_core::sealed_config::ConfigView;
 use postern_core::seconds::Seconds;
@@ -166,6 +169,64 @@ pub(super) fn gateway(gateway: &Gateway) -> Option<String> {
         access_id: gateway.access_id.as_str(),
         url: &gateway.url,
         description: &gateway.description,
+    })
+}
+
+#[derive(Serialize)]
+struct RoleDocument<'r> {
+    uid: uuid::Uuid,
+    description: &'r str,
+    rules: Vec<RoleRuleDocument<'r>>,
+    permissions: Vec<&'static str>,
+    delete_protection: bool,
+}
+
+#[derive(Serialize)]
+struct RoleRuleDocument<'r> {
+    path: &'r str,
+    capabilities: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire_time: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct AssociationDocument<'a> {
+    auth_method: String,
+    role: String,
+    #[serde(flatten)]
+    sub_claims: &'a RequiredSubClaims,
+}
+
+/// A role.
+pub(super) fn role(role: &Role) -> Option<String> {
+    let settings = &role.settings;
+    text(&RoleDocument {
+        uid: role.uid,
+        description: &settings.description,
+        rules: settings.rules.iter().map(role_rule).collect(),
+        permissions: settings
+            .permissions
+            .iter()
+            .map(Permission::as_str)
+            .collect(),
+        delete_protection: settings.delete_protection,
+    })
+}
+
+fn role_rule(rule: &RoleRule) -> RoleRuleDocument<'_> {
+    RoleRuleDocument {
+        path: rule.path.as_str(),
+        capabilities: rule.capabilities.iter().map(|c| c.as_str()).collect(),
+        expire_time: rule.expire_time,
+    }
+}
+
+/// An association.
+pub(super) fn association(association: &Association) -> Option<String> {
+    text(&AssociationDocument {
+        auth_method: association.auth_method.auth_method_name(),
+        role: association.role.role_name(),
+        sub_claims: &association.sub_claims,
     })
 }
 

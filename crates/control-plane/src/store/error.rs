@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use postern_core::invalid::Invalid;
+use postern_core::permission::Permission;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 
@@ -59,9 +60,18 @@ pub(crate) enum WriteError {
     /// Needed by these K8s auth configs, full names, 20 at most.
     #[error("is used by {}", .0.join(", "))]
     InUse(Vec<String>),
+    /// A built-in role.
+    #[error("is built in")]
+    BuiltIn,
     /// Not to be deleted, with or without force.
     #[error("is protected from deletion")]
     Protected,
+    /// It holds, or would give, what whoever asks doesn't hold.
+    #[error("needs permissions that aren't held")]
+    BeyondOwn(Vec<Permission>),
+    /// Nobody would be left who can administer.
+    #[error("leaves no administrator")]
+    NoAdministratorLeft,
     /// Doesn't fit what is stored.
     #[error(transparent)]
     Invalid(#[from] Invalid),

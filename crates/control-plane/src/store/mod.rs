@@ -32,11 +32,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::TokenHash;
+use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::audit::Event;
 use postern_core::auth_method::{AuthMethod, Settings};
 use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
+use postern_core::role::{Role, RoleSettings};
 use postern_core::sealed_config::SealedConfig;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -45,9 +47,9 @@ pub(crate) use error::{Inconsistent, StoreError, WriteError};
 pub(crate) use key_uses::{KeyUse, KeyUses};
 pub(crate) use page::Page;
 pub(crate) use types::{
-    AuditSink, Cause, Change, Changes, Etag, EventCursor, Exchange, Exchanged, FirstStart, Gateway,
-    GatewayIdentity, Granted, Intent, KeyDenial, LogIn, LoggedIn, MethodRef, Session, Snapshot,
-    SpeaksFor,
+    AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, EventCursor,
+    Exchange, Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, LogIn,
+    LoggedIn, MethodRef, NewAssociation, Session, Snapshot, SpeaksFor,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
 
@@ -176,6 +178,108 @@ impl Store {
         now: Timestamp,
     ) -> Read<()> {
         on_engine!(self.key_used(access_id, key_id, now))
+    }
+
+    /// Refused where the role holds more than whoever asks; so are the other writes of roles and
+    /// associations.
+    pub(crate) async fn create_role(
+        &self,
+        role: &Role,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<Role>> {
+        on_engine!(self.create_role(role, intent, cause))
+    }
+
+    pub(crate) async fn get_role(&self, id: &ResourceId) -> Read<Option<Stored<Role>>> {
+        on_engine!(self.get_role(id))
+    }
+
+    /// By ID.
+    pub(crate) async fn list_roles(
+        &self,
+        after: Option<&ResourceId>,
+        limit: u32,
+    ) -> Read<Page<Stored<Role>>> {
+        on_engine!(self.list_roles(after, limit))
+    }
+
+    /// `edit` runs inside the transaction on the row as it is.
+    pub(crate) async fn update_role<F>(
+        &self,
+        id: &ResourceId,
+        etag: Etag,
+        edit: F,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<Role>>
+    where
+        F: FnOnce(&Role) -> Result<RoleSettings, Invalid> + Send,
+    {
+        on_engine!(self.update_role(id, etag, edit, intent, cause))
+    }
+
+    /// With `force` its associations too.
+    pub(crate) async fn delete_role(
+        &self,
+        id: &ResourceId,
+        etag: Etag,
+        force: bool,
+        cause: &Cause,
+    ) -> Write<()> {
+        on_engine!(self.delete_role(id, etag, force, cause))
+    }
+
+    pub(crate) async fn create_association(
+        &self,
+        new: &NewAssociation,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<Association>> {
+        on_engine!(self.create_association(new, intent, cause))
+    }
+
+    pub(crate) async fn get_association(&self, uid: Uuid) -> Read<Option<Stored<Association>>> {
+        on_engine!(self.get_association(uid))
+    }
+
+    /// Oldest first.
+    pub(crate) async fn list_associations(
+        &self,
+        filter: &AssociationFilter,
+        after: Option<&AssociationCursor>,
+        limit: u32,
+    ) -> Read<Page<Stored<Association>>> {
+        on_engine!(self.list_associations(filter, after, limit))
+    }
+
+    /// `edit` runs inside the transaction on the row as it is.
+    pub(crate) async fn update_association<F>(
+        &self,
+        uid: Uuid,
+        etag: Etag,
+        edit: F,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<Association>>
+    where
+        F: FnOnce(&Association) -> Result<RequiredSubClaims, Invalid> + Send,
+    {
+        on_engine!(self.update_association(uid, etag, edit, intent, cause))
+    }
+
+    pub(crate) async fn delete_association(
+        &self,
+        uid: Uuid,
+        etag: Etag,
+        cause: &Cause,
+    ) -> Write<()> {
+        on_engine!(self.delete_association(uid, etag, cause))
+    }
+
+    /// All roles that some of the method's tokens have.
+    pub(crate) async fn roles_of_method(&self, method: &ResourceId) -> Read<Vec<Role>> {
+        on_engine!(self.roles_of_method(method))
     }
 
     pub(crate) async fn create_gateway(

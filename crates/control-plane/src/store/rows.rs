@@ -7,6 +7,7 @@ mod audit;
 mod config;
 mod gateway;
 mod method;
+mod role;
 mod session;
 
 use std::str::FromStr;
@@ -21,6 +22,7 @@ pub(super) use audit::EventRow;
 pub(super) use config::ConfigRow;
 pub(super) use gateway::GatewayRow;
 pub(super) use method::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods};
+pub(super) use role::{AssociationRow, RoleColumns, RoleRow, held};
 pub(super) use session::SessionRow;
 
 /// Names the row in errors.

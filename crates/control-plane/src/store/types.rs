@@ -7,11 +7,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::{Accessor, TokenHash};
+use postern_core::association::RequiredSubClaims;
 use postern_core::audit::{Component, Event, EventKind};
 use postern_core::auth_method::AuthMethod;
 use postern_core::facts::SubClaims;
 use postern_core::ip::IpBlock;
 use postern_core::meta::Stored;
+use postern_core::permission::Permissions;
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::{GatewayName, ResourceId};
 use postern_core::sealed_config::SealedConfig;
@@ -33,6 +35,8 @@ pub(crate) struct Cause {
     pub(crate) gateway: String,
     pub(crate) caller_ip: Option<IpAddr>,
     pub(crate) user_agent: String,
+    /// What the administrator may do here: nobody gives away more.
+    pub(crate) permissions: Permissions,
 }
 
 /// Whether a write is meant.
@@ -76,6 +80,29 @@ pub(crate) struct FirstStart {
 pub(crate) enum MethodRef {
     Id(ResourceId),
     AccessId(AccessId),
+}
+
+/// An association that is to be.
+pub(crate) struct NewAssociation {
+    /// Drawn by the caller.
+    pub(crate) uid: Uuid,
+    pub(crate) auth_method: MethodRef,
+    pub(crate) role: ResourceId,
+    pub(crate) sub_claims: RequiredSubClaims,
+}
+
+/// Which associations are listed. Absent: any.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AssociationFilter {
+    pub(crate) auth_method: Option<MethodRef>,
+    pub(crate) role: Option<ResourceId>,
+}
+
+/// Where a page of associations ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AssociationCursor {
+    pub(crate) create_time: Timestamp,
+    pub(crate) uid: Uuid,
 }
 
 /// All data-plane replicas that share one name and one credential.
@@ -151,9 +178,13 @@ pub(crate) enum KeyDenial {
 /// hasn't expired.
 #[derive(Debug, Clone)]
 pub(crate) enum Session {
-    Administrator {
+    /// Whoever came by an auth method: an administrator, or a workload. Most of those may do
+    /// nothing here.
+    Holder {
         access_id: AccessId,
         accessor: Accessor,
+        /// What its roles let it do here.
+        permissions: Permissions,
         /// Then it is good in a call that this gateway relays, and nowhere else.
         narrowed_to: Option<GatewayName>,
         /// Where a direct caller must come from.
@@ -162,8 +193,6 @@ pub(crate) enum Session {
     Gateway {
         identity: GatewayIdentity,
     },
-    /// A workload: it may do nothing here.
-    Kubernetes,
 }
 
 /// An assertion presented by a gateway.

@@ -43,7 +43,7 @@ const DENIED: Outcome = Outcome::Refused(Reason::PermissionDenied);
 
 fn expected(who: Who, need: Need) -> Outcome {
     use Need::{
-        Administrator, Anonymous, Gateway, GatewayOnBehalf, GatewayOnBehalfOrAdministrator,
+        Anonymous, Gateway, GatewayAsking, GatewayOnBehalf, GatewayOnBehalfOrHolder, Holder,
     };
     match (who, need) {
         (_, Anonymous) => PASSED,
@@ -51,20 +51,21 @@ fn expected(who: Who, need: Need) -> Outcome {
         // Without a second token it isn't even asked whose the first one is.
         (
             Who::Garbage | Who::Workload | Who::Gateway | Who::Administrator | Who::Narrowed,
-            GatewayOnBehalf,
+            GatewayOnBehalf(_) | GatewayAsking,
         ) => ADMINISTRATOR_MISSING,
         (Who::Garbage, _) => LOG_IN,
         (Who::Gateway, Gateway) => PASSED,
-        (Who::Gateway, GatewayOnBehalfOrAdministrator) => ADMINISTRATOR_MISSING,
-        (Who::Administrator, Administrator | GatewayOnBehalfOrAdministrator) => PASSED,
-        (Who::GatewayForNarrowed, Gateway | GatewayOnBehalf | GatewayOnBehalfOrAdministrator) => {
-            PASSED
-        }
+        (Who::Gateway, GatewayOnBehalfOrHolder(_)) => ADMINISTRATOR_MISSING,
+        (Who::Administrator, Holder(_) | GatewayOnBehalfOrHolder(_)) => PASSED,
+        (
+            Who::GatewayForNarrowed,
+            Gateway | GatewayOnBehalf(_) | GatewayAsking | GatewayOnBehalfOrHolder(_),
+        ) => PASSED,
         (
             Who::GatewayForUnnarrowed | Who::GatewayForWorkload | Who::OtherGatewayForNarrowed,
             Gateway,
         ) => PASSED,
-        (Who::AdministratorForNarrowed, Administrator | GatewayOnBehalfOrAdministrator) => PASSED,
+        (Who::AdministratorForNarrowed, Holder(_) | GatewayOnBehalfOrHolder(_)) => PASSED,
         _ => DENIED,
     }
 }

@@ -227,3 +227,30 @@ fn an_auditor_changes_nothing_and_an_operator_makes_no_administrator() {
         "that is a gateway's own"
     );
 }
+
+#[test]
+fn what_would_fill_a_template_is_found() {
+    let filled = |pattern: &str, path: &str| {
+        let pattern: PathPattern = pattern.parse().unwrap();
+        let filled = pattern.fillings(&path.parse().unwrap())?;
+        Some(
+            filled
+                .into_iter()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(
+        filled("/{{namespace}}/*", "/pay/x/y").unwrap(),
+        ["namespace=pay"]
+    );
+    assert_eq!(filled("/a/*", "/a/b").unwrap(), Vec::<String>::new());
+    assert_eq!(filled("/a/{{namespace}}", "/b/c"), None);
+    assert_eq!(filled("/{{namespace}}/{{namespace}}", "/a/b"), None);
+    assert_eq!(
+        filled("/x-{{namespace}}/{{pod_name}}", "/x-pay/api").unwrap(),
+        ["namespace=pay", "pod_name=api"]
+    );
+    let hostile = format!("/{}b", "*a".repeat(100));
+    assert_eq!(filled(&hostile, &format!("/{}", "a".repeat(400))), None);
+}

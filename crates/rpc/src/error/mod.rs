@@ -87,6 +87,10 @@ pub enum Precondition {
     DeleteProtected,
     /// The stored config can't be opened with this gateway's keys.
     SealBroken,
+    /// Every deployment has it as it is.
+    BuiltIn,
+    /// Nobody would be left who can administer.
+    LastAdministrator,
 }
 
 /// One thing that is in the way.
@@ -230,13 +234,21 @@ impl Precondition {
             Self::InUse => Reason::InUse,
             Self::DeleteProtected => Reason::DeleteProtected,
             Self::SealBroken => Reason::SealBroken,
+            Self::BuiltIn => Reason::BuiltIn,
+            Self::LastAdministrator => Reason::LastAdministrator,
         }
     }
 
     pub(crate) fn of(reason: Reason) -> Option<Self> {
-        [Self::InUse, Self::DeleteProtected, Self::SealBroken]
-            .into_iter()
-            .find(|p| p.reason() == reason)
+        [
+            Self::InUse,
+            Self::SealBroken,
+            Self::BuiltIn,
+            Self::DeleteProtected,
+            Self::LastAdministrator,
+        ]
+        .into_iter()
+        .find(|p| p.reason() == reason)
     }
 }
 

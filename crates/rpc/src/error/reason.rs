@@ -54,6 +54,10 @@ reasons! {
     DeleteProtected = "DELETE_PROTECTED",
     /// The stored config can't be opened by this gateway.
     SealBroken = "SEAL_BROKEN",
+    /// A built-in role isn't changed.
+    BuiltIn = "BUILT_IN",
+    /// Nobody would be left who can administer.
+    LastAdministrator = "LAST_ADMINISTRATOR",
     RateLimited = "RATE_LIMITED",
     MessageTooLarge = "MESSAGE_TOO_LARGE",
     /// The database doesn't answer.

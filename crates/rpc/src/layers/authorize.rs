@@ -20,7 +20,7 @@ pub struct Call {
     pub caller: Caller,
     pub deadline: Deadline,
     pub bearer: BearerToken,
-    /// There whenever `need` is [`Need::GatewayOnBehalf`]. A method that doesn't need it
+    /// There whenever `need` is [`Need::GatewayOnBehalf`] or [`Need::GatewayAsking`]. A method that doesn't need it
     /// gives it no weight.
     pub on_behalf_of: Option<BearerToken>,
 }
@@ -62,7 +62,7 @@ pub(crate) async fn no_administrators(
     next: Next,
 ) -> Response {
     match permissions::need(request.uri().path()) {
-        Some(Need::Administrator | Need::NarrowedAdministrator) if server == Server::Gateway => {
+        Some(Need::Holder(_) | Need::Narrowed(_)) if server == Server::Gateway => {
             error::answer(Error::permission_denied(
                 "administrators' calls are taken at this gateway's `admin_listen` address only",
             ))
@@ -99,13 +99,16 @@ fn credentials(
         BearerToken::from_on_behalf_of(headers).map_err(|_| Error::OnBehalfUnauthenticated)?;
     let bearer = bearer.ok_or(Error::Unauthenticated)?;
     match need {
-        Need::GatewayOnBehalf if on_behalf_of.is_none() => Err(Error::OnBehalfUnauthenticated),
-        Need::GatewayOnBehalf
+        Need::GatewayOnBehalf(_) | Need::GatewayAsking if on_behalf_of.is_none() => {
+            Err(Error::OnBehalfUnauthenticated)
+        }
+        Need::GatewayOnBehalf(_)
+        | Need::GatewayAsking
         | Need::Anonymous
-        | Need::Administrator
-        | Need::NarrowedAdministrator
+        | Need::Holder(_)
+        | Need::Narrowed(_)
         | Need::Gateway
-        | Need::GatewayOnBehalfOrAdministrator => Ok((bearer, on_behalf_of)),
+        | Need::GatewayOnBehalfOrHolder(_) => Ok((bearer, on_behalf_of)),
     }
 }
 

@@ -141,7 +141,7 @@ impl Authorizer for TestAuthorizer {
 
     async fn authorize(&self, call: Call) -> Result<Administrator, Error> {
         match (call.need, call.bearer.expose()) {
-            (Need::Administrator | Need::Gateway, ADMINISTRATOR) => Ok(Administrator(call.method)),
+            (Need::Holder(_) | Need::Gateway, ADMINISTRATOR) => Ok(Administrator(call.method)),
             (_, ADMINISTRATOR) => Err(Error::permission_denied("not for administrators")),
             _ => Err(Error::Unauthenticated),
         }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use postern_core::access_token::AccessKey;
+use postern_core::association::RequiredSubClaims;
 use postern_core::audit::Event;
 use postern_core::auth_method::AuthMethod;
 use postern_core::key::SigningKey;
@@ -10,9 +11,10 @@ use postern_core::meta::Stored;
 use postern_core::sealed_config::SealedConfig;
 use tempfile::TempDir;
 use test_support::postgres::{Postgres, TestDatabase};
+use uuid::Uuid;
 
 use super::fixtures::{self, cause, gateway};
-use crate::store::{AuditSink, DatabaseUrl, Gateway, Intent, Store};
+use crate::store::{AuditSink, DatabaseUrl, Gateway, Intent, MethodRef, NewAssociation, Store};
 
 pub(super) struct Bed {
     pub(super) store: Store,
@@ -98,6 +100,24 @@ impl Bed {
             .create_auth_method(&method, None, Intent::Write, &cause("setup"))
             .await;
         (created.unwrap().value, key)
+    }
+
+    /// An administrator that stays, whatever becomes of others.
+    pub(super) async fn root(&self) {
+        let (method, key) = (fixtures::root(), AccessKey::generate().unwrap());
+        let cause = cause("setup");
+        self.store
+            .create_auth_method(&method, Some(&key.hash()), Intent::Write, &cause)
+            .await
+            .unwrap();
+        let new = NewAssociation {
+            uid: Uuid::now_v7(),
+            auth_method: MethodRef::Id(method.id),
+            role: "admin".parse().unwrap(),
+            sub_claims: RequiredSubClaims::default(),
+        };
+        let given = self.store.create_association(&new, Intent::Write, &cause);
+        given.await.unwrap();
     }
 
     pub(super) async fn gateway(&self, name: &str) -> Gateway {

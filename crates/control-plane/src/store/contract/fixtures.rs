@@ -14,6 +14,7 @@ use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::{Issuers, ReviewerView, Timeouts, TokenExp};
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_core::policy;
+use postern_core::role::BuiltIn;
 use postern_core::rule::{Rule, RuleSpec};
 use postern_core::sealed_config::{ConfigView, SealedConfig};
 use uuid::Uuid;
@@ -39,6 +40,7 @@ pub(super) fn cause(request_id: &str) -> Cause {
         gateway: String::new(),
         caller_ip: Some("10.1.1.1".parse().unwrap()),
         user_agent: "test".to_owned(),
+        permissions: BuiltIn::Admin.permissions(),
     }
 }
 
@@ -107,6 +109,15 @@ pub(super) fn administrator(id: &str) -> AuthMethod {
     method.settings.force_sub_claims = false;
     method.settings.audit_logs_claims.clear();
     method
+}
+
+/// One that nothing keeps out.
+pub(super) fn root() -> AuthMethod {
+    let mut root = administrator("root");
+    root.settings.access_expires = None;
+    root.settings.disabled = false;
+    root.settings.bound_ips.clear();
+    root
 }
 
 pub(super) fn gateway(name: &str) -> Gateway {

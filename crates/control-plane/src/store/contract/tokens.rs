@@ -29,7 +29,7 @@ async fn administrator(bed: &Bed) -> (AuthMethod, AccessKey) {
     (method, key)
 }
 
-fn log_in(access_id: &AccessId, key: &AccessKey, token: &AccessToken) -> LogIn {
+pub(super) fn log_in(access_id: &AccessId, key: &AccessKey, token: &AccessToken) -> LogIn {
     LogIn {
         access_id: access_id.clone(),
         key: key.hash(),
@@ -59,9 +59,10 @@ async fn an_administrators_key_gives_a_session(bed: Bed) {
             expire_time: later(600)
         }
     );
-    let Some(Session::Administrator {
+    let Some(Session::Holder {
         access_id,
         accessor,
+        permissions,
         narrowed_to,
         bound_ips,
     }) = session(&bed, &token.hash(), noon()).await
@@ -73,6 +74,7 @@ async fn an_administrators_key_gives_a_session(bed: Bed) {
         (method.access_id.clone(), login.accessor.clone())
     );
     assert_eq!(narrowed_to, None);
+    assert!(permissions.is_empty(), "a key alone may do nothing");
     assert_eq!(bound_ips, method.settings.bound_ips);
     let record = bed.record("login").await;
     assert_eq!(record.kind, EventKind::AccessKeyGranted);
@@ -99,7 +101,7 @@ async fn a_narrowed_token_says_where_it_is_good(bed: Bed) {
     );
     let found = session(&bed, &token.hash(), noon()).await;
     assert!(
-        matches!(found, Some(Session::Administrator { narrowed_to: Some(name), .. }) if name == gateway.name)
+        matches!(found, Some(Session::Holder { narrowed_to: Some(name), .. }) if name == gateway.name)
     );
 
     bed.store
@@ -218,6 +220,7 @@ async fn what_is_no_key_is_refused_and_on_record(bed: Bed) {
 }
 
 async fn a_token_ends_with_what_it_stands_on(bed: Bed) {
+    bed.root().await;
     let (method, key) = administrator(&bed).await;
     let token = AccessToken::generate().unwrap();
     let login = log_in(&method.access_id, &key, &token);
@@ -260,7 +263,7 @@ async fn a_token_ends_with_what_it_stands_on(bed: Bed) {
         .await
         .unwrap();
     assert!(session(&bed, &token.hash(), noon()).await.is_none());
-    assert_eq!(bed.count("SELECT COUNT(*) FROM access_keys").await, 0);
+    assert_eq!(bed.count("SELECT COUNT(*) FROM access_keys").await, 1);
 }
 
 async fn a_gateway_made_anew_inherits_no_session(bed: Bed) {

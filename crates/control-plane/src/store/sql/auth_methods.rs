@@ -11,7 +11,7 @@ use postern_core::auth_method::{
 use postern_core::meta::Stored;
 use postern_core::resource_id::ResourceId;
 
-use super::{ConfigWrite, Connection, Engine, k8s_auth_configs};
+use super::{ConfigWrite, Connection, Engine, associations, k8s_auth_configs};
 use crate::store::page::Room;
 use crate::store::rows::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods, to_json};
 use crate::store::time::micros;
@@ -323,11 +323,16 @@ impl Engine {
             current.value.uid.to_string(),
             current.value.id.auth_method_name(),
         );
+        let held = associations::permissions_of_method(write.connection(), &current.value.uid);
+        let held = held.await?;
+        write.within_own(&held)?;
         let configs = k8s_auth_configs::of_method(write.connection(), &uid).await?;
         for gateway_uid in k8s_auth_configs::gateways(&configs) {
             write.touch_auth_method(name.clone(), &gateway_uid);
         }
         k8s_auth_configs::delete_with_owner(&mut write, configs, force).await?;
+        let roles = associations::of_method(write.connection(), &current.value.uid).await?;
+        associations::delete_with_owner(&mut write, roles, force).await?;
         sqlx::query("DELETE FROM auth_methods WHERE uid = $1")
             .bind(&uid)
             .execute(write.connection())
@@ -336,6 +341,9 @@ impl Engine {
         write.record(EventKind::AuthMethodDeleted, name, |event| {
             event.before = document::method(&current.value);
         });
+        if matches!(current.value.settings.kind, Kind::AccessKey) {
+            write.administrator_stays().await?;
+        }
         write.commit(Intent::Write).await
     }
 }

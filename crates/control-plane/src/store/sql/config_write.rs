@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 use postern_core::audit::{Event, EventKind};
+use postern_core::permission::Permissions;
+use postern_core::role::BuiltIn;
 use sqlx::{QueryBuilder, Transaction};
 
 use super::{BEFORE_CONFIG_COMMIT, Connection, Db, Engine, audit};
@@ -62,12 +64,48 @@ impl<'e> ConfigWrite<'e> {
         self.touch("k8s_auth_config", name, gateway_uid);
     }
 
+    pub(super) fn touch_role(&mut self, name: String) {
+        self.touch("role", name, "");
+    }
+
+    pub(super) fn touch_association(&mut self, name: String) {
+        self.touch("association", name, "");
+    }
+
     fn touch(&mut self, kind: &'static str, name: String, gateway_uid: &str) {
         self.changes.push(Touched {
             kind,
             name,
             gateway_uid: gateway_uid.to_owned(),
         });
+    }
+
+    /// Nobody gives, takes or changes what holds more than they hold themselves.
+    pub(super) fn within_own(&self, permissions: &Permissions) -> Result<(), WriteError> {
+        let missing: Vec<_> = self.cause.permissions.missing(permissions).collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(WriteError::BeyondOwn(missing))
+        }
+    }
+
+    /// After a write that may have taken somebody's way in: one is left that is enabled, has no
+    /// end and a key, and whose holder may do everything.
+    pub(super) async fn administrator_stays(&mut self) -> Result<(), WriteError> {
+        let left: Option<String> = sqlx::query_scalar(
+            "SELECT m.uid FROM auth_methods m
+             WHERE m.kind = 'access_key' AND NOT m.disabled AND m.access_expire_time IS NULL
+               AND NOT m.force_sub_claims
+               AND EXISTS (SELECT 1 FROM access_keys k WHERE k.method_uid = m.uid)
+               AND EXISTS (SELECT 1 FROM associations a
+                           WHERE a.method_uid = m.uid AND a.role_uid = $1)
+             LIMIT 1",
+        )
+        .bind(BuiltIn::Admin.uid().to_string())
+        .fetch_optional(&mut *self.tx)
+        .await?;
+        left.map(|_| ()).ok_or(WriteError::NoAdministratorLeft)
     }
 
     /// `edit` adds what is particular to the record.

@@ -3,7 +3,7 @@
 use postern_core::audit::EventKind;
 use uuid::Uuid;
 
-use super::{ConfigWrite, Connection, Engine, auth_methods, gateways};
+use super::{ConfigWrite, Connection, Engine, associations, auth_methods, gateways};
 use crate::store::time::micros;
 use crate::store::{Cause, FirstStart, Inconsistent, Intent, StoreError, WriteError};
 
@@ -42,6 +42,8 @@ impl Engine {
             .execute(write.connection())
             .await?;
         auth_methods::insert(&mut write, &start.admin, Some(&start.admin_key)).await?;
+        let admin = &start.admin;
+        associations::make_administrator(&mut write, &admin.id, &admin.uid).await?;
         gateways::insert(&mut write, &start.gateway, &start.gateway_key).await?;
         let resource = format!("deployments/{}", start.deployment_id);
         write.record(EventKind::DeploymentBootstrapped, resource, |_| {});

@@ -1,5 +1,6 @@
 //! The statements, in the subset that PostgreSQL and SQLite share. Compiled once for each.
 
+mod associations;
 mod audit;
 mod auth_methods;
 mod config_write;
@@ -10,6 +11,7 @@ mod gateways;
 mod k8s_auth_configs;
 mod kept;
 mod key_uses;
+mod roles;
 mod session;
 mod sweep;
 mod tokens;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use postern_core::access_token::TokenHash;
+use postern_core::permission::Permissions;
 
 use super::kept::Lent;
-use super::{Connection, Engine};
+use super::{Connection, Engine, associations};
 use crate::store::batches::Worker;
 use crate::store::rows::SessionRow;
 use crate::store::{Session, StoreError};
@@ -18,6 +19,12 @@ pub(super) type Answer = Result<Option<Session>, StoreError>;
 
 /// Answers batches of questions.
 struct Sessions(Arc<Engine>);
+
+/// A token as it is stored, and what its roles let it do.
+struct Found {
+    row: SessionRow,
+    permissions: Permissions,
+}
 
 impl Engine {
     pub(in crate::store) async fn session(
@@ -67,27 +74,50 @@ impl Sessions {
         mut lent: Lent,
         questions: &[(TokenHash, Timestamp)],
     ) -> Result<Vec<Answer>, StoreError> {
-        let mut rows: BTreeMap<&[u8], Option<SessionRow>> = BTreeMap::new();
+        let mut read: BTreeMap<&[u8], Result<Option<Found>, StoreError>> = BTreeMap::new();
         for (token, _) in questions {
             let hash = token.as_bytes().as_slice();
-            if !rows.contains_key(hash) {
-                rows.insert(hash, row(&mut lent.connection, hash).await?);
+            if read.contains_key(hash) {
+                continue;
             }
+            match found(&mut lent.connection, hash).await {
+                // One token's row, or a role of its, is no reason to fail the others.
+                answer @ (Ok(_) | Err(StoreError::Inconsistent(_))) => read.insert(hash, answer),
+                Err(fault) => return Err(fault),
+            };
         }
         self.0.for_sessions.give_back(lent);
         let answer = |(token, now): &(TokenHash, Timestamp)| {
-            let row = rows
-                .get(token.as_bytes().as_slice())
-                .and_then(Option::as_ref);
-            Ok(row.map(|row| row.session(*now)).transpose()?.flatten())
+            let found = match read.get(token.as_bytes().as_slice()) {
+                None | Some(Ok(None)) => return Ok(None),
+                Some(Err(fault)) => return Err(fault.again()),
+                Some(Ok(Some(found))) => found,
+            };
+            Ok(found.row.session(&found.permissions, *now)?)
         };
         Ok(questions.iter().map(answer).collect())
     }
 }
 
+async fn found(connection: &mut Connection, hash: &[u8]) -> Result<Option<Found>, StoreError> {
+    let Some(row) = row(connection, hash).await? else {
+        return Ok(None);
+    };
+    let mut permissions = Permissions::default();
+    if let Some(method_uid) = row.method_uid() {
+        let (claims, forced) = (row.sub_claims()?, row.force_sub_claims());
+        let roles = associations::roles_of_token(connection, method_uid, &claims, forced);
+        for role in roles.await? {
+            permissions.extend(&role.permissions());
+        }
+    }
+    Ok(Some(Found { row, permissions }))
+}
+
 async fn row(connection: &mut Connection, hash: &[u8]) -> Result<Option<SessionRow>, sqlx::Error> {
     sqlx::query_as(
         "SELECT t.kind, t.access_id, t.accessor, t.narrowed_gateway_uid, t.expire_time,
+                t.method_uid, t.sub_claims, m.force_sub_claims AS method_force_sub_claims,
                 m.kind AS method_kind, m.disabled AS method_disabled,
                 m.access_expire_time AS method_access_expire_time,
                 m.bound_ips AS method_bound_ips,

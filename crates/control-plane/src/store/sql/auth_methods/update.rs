@@ -7,7 +7,7 @@ use postern_core::auth_method::{AuthMethod, Kind, Settings};
 use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 
-use super::super::{ConfigWrite, Engine, k8s_auth_configs};
+use super::super::{ConfigWrite, Engine, associations, k8s_auth_configs};
 use super::{Columns, get, insert_keys};
 use crate::store::time::micros;
 use crate::store::{Cause, Etag, Intent, MethodRef, WriteError, document};
@@ -34,6 +34,8 @@ impl Engine {
             ..before.value.clone()
         };
         check_kind(&before.value, &after)?;
+        let held = associations::permissions_of_method(write.connection(), &after.uid).await?;
+        write.within_own(&held)?;
         remove_keys(&mut write, &before.value, &after).await?;
         check_audiences(&mut write, &after).await?;
         store(&mut write, &before, &after).await?;
@@ -42,6 +44,9 @@ impl Engine {
             event.before = document::method(&before.value);
             event.after = document::method(&after);
         });
+        if matches!(after.settings.kind, Kind::AccessKey) {
+            write.administrator_stays().await?;
+        }
         let stored = get(write.connection(), method)
             .await?
             .ok_or(WriteError::NotFound)?;

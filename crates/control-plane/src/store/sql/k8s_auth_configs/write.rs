@@ -12,7 +12,7 @@ use postern_core::reason::DenyReason;
 use postern_core::resource_id::ConfigName;
 use postern_core::sealed_config::{ConfigView, SealedConfig};
 
-use super::super::{ConfigWrite, Engine, auth_methods, gateways};
+use super::super::{ConfigWrite, Engine, associations, auth_methods, gateways};
 use super::get;
 use crate::store::rows::{ConfigRow, to_json};
 use crate::store::time::micros;
@@ -161,7 +161,13 @@ async fn check_method(
         .kubernetes()
         .map(|kubernetes| kubernetes.key(&view.signing_key_id, now).map(|_| ()));
     let fault = match key {
-        Some(Ok(())) => return Ok(method.value.uid.to_string()),
+        Some(Ok(())) => {
+            // Whoever points a config at a cluster of theirs logs in as any pod of the method.
+            let uid = &method.value.uid;
+            let held = associations::permissions_of_method(write.connection(), uid).await?;
+            write.within_own(&held)?;
+            return Ok(uid.to_string());
+        }
         Some(Err(DenyReason::AssertionKeyExpired)) => {
             "is a key of the auth method that has expired: use the private key of a current one"
         }

@@ -1,0 +1,162 @@
+//! AuthorizationService: the roles, asked the other way round.
+
+use std::collections::HashMap;
+
+use postern_core::association::Association;
+use postern_core::facts::{SUB_CLAIMS, SubClaims};
+use postern_core::invalid::{Invalid, Violations};
+use postern_core::permission::Permission;
+use postern_core::resource_id::ResourceId;
+use postern_core::role::{BuiltIn, Capability, ResourcePath, Role, RoleRule};
+use postern_proto::convert::audit::sub_claims;
+use postern_proto::convert::role::capability;
+use postern_proto::pb;
+use postern_proto::pb::authorization_service_server::AuthorizationService;
+use postern_proto::permissions;
+use postern_rpc::error::Error;
+use tonic::{Request, Response, Status};
+
+use crate::associations::{cursor, key};
+use crate::context::Context;
+use crate::identity::Administrator;
+use crate::page::Paging;
+use crate::store::AssociationFilter;
+
+pub(crate) struct Authorization(pub(crate) Context);
+
+#[tonic::async_trait]
+impl AuthorizationService for Authorization {
+    async fn who_can(
+        &self,
+        request: Request<pb::WhoCanRequest>,
+    ) -> Result<Response<pb::WhoCanResponse>, Status> {
+        Ok(Response::new(self.answer(request).await?))
+    }
+
+    async fn describe_permissions(
+        &self,
+        request: Request<pb::DescribePermissionsRequest>,
+    ) -> Result<Response<pb::DescribePermissionsResponse>, Status> {
+        Administrator::of(&request)?;
+        Ok(Response::new(description()))
+    }
+}
+
+/// What is asked about.
+struct Question {
+    path: ResourcePath,
+    capability: Capability,
+    now: jiff::Timestamp,
+}
+
+// === impl Authorization ===
+
+impl Authorization {
+    async fn answer(
+        &self,
+        request: Request<pb::WhoCanRequest>,
+    ) -> Result<pb::WhoCanResponse, Error> {
+        Administrator::of(&request)?;
+        let request = request.into_inner();
+        let question = self.question(&request)?;
+        let list = format!("whoCan {} {}", request.path, request.capability);
+        let paging = Paging::parse(request.page_size, &request.page_token, list)?;
+        let after = paging.after(cursor)?;
+        let store = &self.0.store;
+        let everything = AssociationFilter::default();
+        let page = store
+            .list_associations(&everything, after.as_ref(), paging.limit)
+            .await?;
+        let mut roles: HashMap<ResourceId, Vec<Role>> = HashMap::new();
+        let mut access = Vec::new();
+        for association in page.items.iter().map(|stored| &stored.value) {
+            let method = &association.auth_method;
+            if !roles.contains_key(method) {
+                roles.insert(method.clone(), store.roles_of_method(method).await?);
+            }
+            let of_method = roles.get(method).map_or(&[][..], Vec::as_slice);
+            access.extend(question.access(association, of_method));
+        }
+        let last = page.items.last().map(key);
+        Ok(pb::WhoCanResponse {
+            access,
+            next_page_token: paging.next(page.more, last),
+        })
+    }
+
+    fn question(&self, request: &pb::WhoCanRequest) -> Result<Question, Invalid> {
+        let mut faults = Violations::default();
+        let path = faults.check("path", request.path.parse());
+        let asked = capability(request.capability()).filter(|asked| *asked != Capability::Deny);
+        let asked = faults.check("capability", asked.ok_or("must be one other than deny"));
+        match (path, asked) {
+            (Some(path), Some(capability)) => Ok(Question {
+                path,
+                capability,
+                now: self.0.now(),
+            }),
+            _ => Err(faults.into_invalid()),
+        }
+    }
+}
+
+// === impl Question ===
+
+impl Question {
+    /// A row for each rule of the association's role that allows it.
+    fn access(&self, association: &Association, of_method: &[Role]) -> Vec<pb::Access> {
+        let Some(role) = of_method.iter().find(|role| role.id == association.role) else {
+            return Vec::new();
+        };
+        let may_be_denied = of_method
+            .iter()
+            .flat_map(|role| &role.settings.rules)
+            .any(|rule| self.denied_by(rule));
+        role.settings
+            .rules
+            .iter()
+            .filter(|rule| self.is_current(rule) && rule.capabilities.contains(&self.capability))
+            .filter_map(|rule| Some((rule, rule.path.fillings(&self.path)?)))
+            .map(|(rule, fillings)| pb::Access {
+                auth_method: association.auth_method.auth_method_name(),
+                association: association.name(),
+                role: role.id.role_name(),
+                rule_path: rule.path.to_string(),
+                sub_claims: sub_claims(association.sub_claims.claims()),
+                template_claims: fillings.into_iter().collect(),
+                may_be_denied,
+            })
+            .collect()
+    }
+
+    /// Whether it takes the path away from some tokens: who lacks a claim counts, as in Authorize.
+    fn denied_by(&self, rule: &RoleRule) -> bool {
+        self.is_current(rule)
+            && rule.capabilities.contains(&Capability::Deny)
+            && rule.path.could_match(&self.path, &SubClaims::new())
+    }
+
+    fn is_current(&self, rule: &RoleRule) -> bool {
+        rule.expire_time.is_none_or(|end| end > self.now)
+    }
+}
+
+fn description() -> pb::DescribePermissionsResponse {
+    let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    let permissions = Permission::ALL.iter().map(|permission| {
+        let holders = BuiltIn::ALL
+            .iter()
+            .filter(|role| role.permissions().has(*permission))
+            .map(|role| format!("roles/{}", role.as_str()));
+        pb::DescribedPermission {
+            permission: permission.to_string(),
+            methods: permissions::paths_that_need(*permission),
+            roles: holders.collect(),
+        }
+    });
+    pb::DescribePermissionsResponse {
+        permissions: permissions.collect(),
+        capabilities: Capability::ALL.iter().map(ToString::to_string).collect(),
+        sub_claims: texts(SUB_CLAIMS),
+    }
+}

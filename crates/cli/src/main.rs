@@ -21,8 +21,8 @@ use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
 use commands::{
-    apply, audit, auth, auth_method, configure, dev, explain, gateway, health, init,
-    k8s_auth_config, manifest, serve, simulate, tour,
+    apply, association, audit, auth, auth_method, authorization, configure, dev, explain, gateway,
+    health, init, k8s_auth_config, manifest, role, serve, simulate, tour,
 };
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
@@ -51,6 +51,15 @@ enum Command {
     Explain(explain::ExplainArgs),
     Simulate(simulate::SimulateArgs),
     Apply(apply::ApplyArgs),
+    #[command(subcommand)]
+    Role(role::RoleCommand),
+    #[command(subcommand)]
+    Association(association::AssociationCommand),
+    WhoCan(authorization::WhoCanArgs),
+    /// List permissions, who holds them and what they are needed for
+    DescribePermissions,
+    /// List the sub-claims that tokens carry
+    DescribeSubClaims,
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     #[command(subcommand)]
@@ -93,6 +102,30 @@ enum Command {
     /// The same as `k8s-auth-config delete`
     #[command(name = "gateway-delete-k8s-auth-config")]
     GatewayDeleteK8sAuthConfig(k8s_auth_config::NameArgs),
+    /// The same as `role create`
+    CreateRole(role::CreateArgs),
+    /// The same as `role set-rule`
+    SetRoleRule(role::SetRuleArgs),
+    /// The same as `role delete-rule`
+    DeleteRoleRule(role::DeleteRuleArgs),
+    /// The same as `role get`
+    GetRole(role::NameArgs),
+    /// The same as `role list`
+    ListRoles(role::ListArgs),
+    /// The same as `role update`
+    UpdateRole(role::UpdateArgs),
+    /// The same as `role delete`
+    DeleteRole(role::DeleteArgs),
+    /// The same as `association create`
+    #[command(name = "assoc-role-am", alias = "assoc-role-auth-method")]
+    AssocRoleAm(association::CreateArgs),
+    /// The same as `association update`
+    UpdateAssoc(association::UpdateArgs),
+    /// The same as `association delete`
+    DeleteAssoc(association::IdArgs),
+    /// The same as `who-can`
+    #[command(name = "reverse-rbac")]
+    ReverseRbac(authorization::WhoCanArgs),
     /// Print a completion script for a shell
     Completion {
         #[arg(value_enum)]
@@ -203,6 +236,23 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Simulate(args) => simulate::run(args, c, o).await,
         Command::Apply(args) => apply::run(args, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
+        Command::Role(command) => role::run(command, c, o).await,
+        Command::Association(command) => association::run(command, c, o).await,
+        Command::WhoCan(args) | Command::ReverseRbac(args) => {
+            authorization::who_can(args, c, o).await
+        }
+        Command::DescribePermissions => authorization::describe_permissions(c, o).await,
+        Command::DescribeSubClaims => authorization::describe_sub_claims(c, o).await,
+        Command::CreateRole(args) => role::create(args, c, o).await,
+        Command::SetRoleRule(args) => role::set_rule(args, c, o).await,
+        Command::DeleteRoleRule(args) => role::delete_rule(args, c, o).await,
+        Command::GetRole(args) => role::get(args, c, o).await,
+        Command::ListRoles(args) => role::list(args, c, o).await,
+        Command::UpdateRole(args) => role::update(args, c, o).await,
+        Command::DeleteRole(args) => role::delete(args, c, o).await,
+        Command::AssocRoleAm(args) => association::create(args, c, o).await,
+        Command::UpdateAssoc(args) => association::update(args, c, o).await,
+        Command::DeleteAssoc(args) => association::delete(args, c, o).await,
         Command::Gateway(command) => gateway::run(command, c, o).await,
         Command::ControlPlane(command) => serve::control_plane(command, o).await,
         Command::Manifest(command) => manifest::run(command, o),

@@ -104,6 +104,7 @@ async fn control_plane(
         database_url: database_url.parse()?,
         bootstrap: Some(Bootstrap::read(&deployment.bootstrap())?),
         keys: postern_control_plane::key_file::read(&deployment.control_plane_keys())?,
+        issuer: None,
         clock: Clock::system(),
         // As in production: a line for each record, in a file here.
         audit: Box::new(std::fs::File::create(dir.join("audit.log"))?),

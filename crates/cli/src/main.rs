@@ -22,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use commands::{
     apply, association, audit, auth, auth_method, authorization, configure, dev, explain, gateway,
-    health, init, k8s_auth_config, manifest, role, serve, simulate, tour,
+    health, init, k8s_auth_config, manifest, role, serve, signing_key, simulate, tour,
 };
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
@@ -64,6 +64,8 @@ enum Command {
     Audit(audit::AuditCommand),
     #[command(subcommand)]
     Gateway(gateway::GatewayCommand),
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     #[command(subcommand)]
     ControlPlane(serve::ControlPlaneCommand),
     #[command(subcommand)]
@@ -254,6 +256,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::UpdateAssoc(args) => association::update(args, c, o).await,
         Command::DeleteAssoc(args) => association::delete(args, c, o).await,
         Command::Gateway(command) => gateway::run(command, c, o).await,
+        Command::SigningKey(command) => signing_key::run(command, c, o).await,
         Command::ControlPlane(command) => serve::control_plane(command, o).await,
         Command::Manifest(command) => manifest::run(command, o),
         Command::Health(args) => health::run(args, c, o).await,

@@ -8,6 +8,7 @@ use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::TokenHash;
 use postern_core::auth_method::{AuthMethod, Kind, Settings};
 use postern_core::invalid::{Invalid, Violations};
+use postern_core::jwt::IssuerUrl;
 use postern_core::permission::Permissions;
 use postern_core::resource_id::GatewayName;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,10 @@ const ADMIN_ID: &str = "admin";
 pub struct Bootstrap {
     /// What gateways write into their assertions' `aud`.
     pub deployment_id: Uuid,
+    /// Where others reach the control plane: who has issued its JWTs. Not in files of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane_url: Option<IssuerUrl>,
     pub admin: BootstrapAdmin,
     pub gateway: BootstrapGateway,
 }
@@ -182,7 +187,7 @@ pub(crate) async fn deployment(
 }
 
 /// Nobody called: whoever starts the server did it.
-fn at_start(now: Timestamp) -> Cause {
+pub(crate) fn at_start(now: Timestamp) -> Cause {
     Cause {
         now,
         request_id: String::new(),

@@ -4,10 +4,12 @@ use std::fmt;
 use std::io::Write;
 
 use postern_core::clock::Clock;
+use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
 use postern_rpc::server;
 
 use crate::bootstrap::{Bootstrap, BootstrapError};
+use crate::signing_keys::SigningKeysError;
 use crate::store::DatabaseUrl;
 
 /// What a control plane is started with.
@@ -23,6 +25,9 @@ pub struct Config {
     pub bootstrap: Option<Bootstrap>,
     /// The same on every replica.
     pub keys: OwnKeys,
+    /// Where others reach this control plane: who has issued its JWTs. `None`: what the bootstrap
+    /// file says.
+    pub issuer: Option<IssuerUrl>,
     pub clock: Clock,
     /// Gets every committed audit record, one JSON object a line. The process's standard
     /// output, unless it is a test.
@@ -40,6 +45,8 @@ pub enum BindError {
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    #[error(transparent)]
+    SigningKeys(#[from] SigningKeysError),
 }
 
 impl fmt::Debug for Config {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use postern_core::clock::Clock;
+use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
 use uuid::Uuid;
 
@@ -17,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) keys: Arc<OwnKeys>,
+    /// `None`: no JWT can be issued.
+    pub(crate) issuer: Option<IssuerUrl>,
     pub(crate) deployment: Uuid,
     pub(crate) certificates: GatewayCertificates,
     pub(crate) metrics: Metrics,

@@ -17,12 +17,14 @@ mod failure;
 mod gateways;
 mod identity;
 pub mod key_file;
+mod key_set;
 mod meta;
 mod metrics;
 mod page;
 mod roles;
 mod sealed_configs;
 mod server_info;
+mod signing_keys;
 mod store;
 mod sweep;
 
@@ -30,7 +32,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthServiceServer;
 use postern_proto::pb::association_service_server::AssociationServiceServer;
 use postern_proto::pb::audit_service_server::AuditServiceServer;
@@ -41,6 +42,7 @@ use postern_proto::pb::gateway_sync_service_server::GatewaySyncServiceServer;
 use postern_proto::pb::role_service_server::RoleServiceServer;
 use postern_proto::pb::sealed_k8s_auth_config_service_server::SealedK8sAuthConfigServiceServer;
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
+use postern_proto::pb::signing_key_service_server::SigningKeyServiceServer;
 use postern_proto::permissions::Server;
 use postern_rpc::http::{Component, Readiness};
 use postern_rpc::server::{self, App, ServeError};
@@ -51,6 +53,7 @@ use tracing::info;
 use uuid::Uuid;
 
 pub use config::{BindError, Config};
+pub use signing_keys::{MakeError, SigningKeysError, Unusable};
 pub use store::{DatabaseUrl, DatabaseUrlError};
 
 use context::Context;
@@ -89,6 +92,8 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         .map_err(|error| BindError::Database(error.into()))?;
     let now = config.clock.now();
     let deployment = bootstrap::deployment(&store, config.bootstrap.as_ref(), now).await?;
+    signing_keys::at_start(&store, &config.keys, deployment, now).await?;
+    let named = config.bootstrap.and_then(|file| file.control_plane_url);
     let readiness = Readiness::new();
     Ok(Bound {
         server,
@@ -96,6 +101,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
             store,
             clock: config.clock,
             keys: Arc::new(config.keys),
+            issuer: config.issuer.or(named),
             deployment,
             certificates: GatewayCertificates::new(
                 config.require_gateway_certificate,
@@ -156,7 +162,7 @@ impl Bound {
         let app = App {
             server: Server::ControlPlane,
             grpc: services(&context, &stop),
-            http: Router::new(),
+            http: key_set::routes(context.clone()),
             authorizer: authorizer::Sessions::new(&context),
             readiness,
             metrics,
@@ -195,6 +201,9 @@ fn services(context: &Context, shutdown: &CancellationToken) -> Routes {
         .add_service(AuthorizationServiceServer::new(
             authorization::Authorization(context.clone()),
         ))
+        .add_service(SigningKeyServiceServer::new(signing_keys::SigningKeys(
+            context.clone(),
+        )))
         .add_service(AuditServiceServer::new(audit::Audit(context.clone())))
 }
 

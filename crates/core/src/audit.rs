@@ -81,6 +81,12 @@ events! {
     AssociationUpdated = "association.updated" Info,
     /// A role was taken from an auth method's tokens.
     AssociationDeleted = "association.deleted" Info,
+    /// A signing key was made and published.
+    SigningKeyPrepared = "signing_key.prepared" Info,
+    /// A signing key began to sign; the one before it was retired.
+    SigningKeyActivated = "signing_key.activated" Info,
+    /// A signing key was taken out of the key set.
+    SigningKeyRetired = "signing_key.retired" Warning,
 }
 
 /// How much an event should worry an operator.

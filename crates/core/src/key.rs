@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
     Ed25519KeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey,
     VerificationAlgorithm,
 };
-use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -309,6 +309,19 @@ impl PublicKey {
     /// What it verifies.
     pub fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
+    }
+
+    /// Itself as others fetch it in a key set: an RFC 7517 key for signatures, of one algorithm.
+    ///
+    /// # Errors
+    /// When the library can't write it, which a parsed key's always can be.
+    pub fn to_jwk(&self) -> Result<serde_json::Value, KeyError> {
+        let malformed = |_| KeyError::Malformed;
+        let mut jwk = Jwk::from_decoding_key(&self.decoding, Some(self.algorithm.jws()))
+            .map_err(|_| KeyError::Malformed)?;
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        jwk.common.key_id = Some(self.id.to_string());
+        serde_json::to_value(jwk).map_err(malformed)
     }
 
     /// What verifies a token.

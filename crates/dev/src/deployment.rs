@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use postern_core::access_id::NoRandomness;
 use postern_core::invalid::{Invalid, Violations};
+use postern_core::jwt::{IssuerUrl, IssuerUrlError};
 use postern_core::k8s_auth_config::K8sHost;
 use postern_core::own_keys::OwnKeys;
 use postern_core::resource_id::GatewayName;
@@ -88,6 +89,7 @@ struct Plan {
 /// A URL of scheme, host and port.
 struct Origin {
     text: String,
+    issuer: IssuerUrl,
     host: String,
 }
 
@@ -279,8 +281,12 @@ fn origin(text: &str) -> Result<Origin, String> {
     if user_info || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err("must be scheme, host and port only".to_owned());
     }
+    let text = url.origin().ascii_serialization();
     Ok(Origin {
-        text: url.origin().ascii_serialization(),
+        issuer: text
+            .parse()
+            .map_err(|fault: IssuerUrlError| fault.to_string())?,
+        text,
         host,
     })
 }

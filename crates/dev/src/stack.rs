@@ -257,6 +257,7 @@ impl Stack {
             database_url: self.database_url.parse()?,
             bootstrap: Some(Bootstrap::read(&self.deployment.bootstrap())?),
             keys: key_file::read(&self.deployment.control_plane_keys())?,
+            issuer: None,
             clock: self.clock.clone(),
             audit: (self.audit)(),
         });

@@ -115,6 +115,12 @@ pub const SERVICES: &[Service] = &[
         ("WhoCan", Need::Holder(Permission::RolesRead)),
         ("DescribePermissions", Need::Holder(Permission::RolesRead)),
     ]},
+    Service { name: "postern.v1.SigningKeyService", served_by: CONTROL_PLANE, methods: &[
+        ("ListSigningKeys", Need::Holder(Permission::SigningKeysRead)),
+        ("PrepareSigningKey", Need::Holder(Permission::SigningKeysWrite)),
+        ("ActivateSigningKey", Need::Holder(Permission::SigningKeysWrite)),
+        ("RetireSigningKey", Need::Holder(Permission::SigningKeysWrite)),
+    ]},
     Service { name: "postern.v1.AuditService", served_by: CONTROL_PLANE, methods: &[
         ("ListAuditEvents", Need::Holder(Permission::AuditRead)),
     ]},

@@ -18,5 +18,6 @@ pub(crate) mod manifest;
 pub(crate) mod role;
 pub(crate) mod seal_key;
 pub(crate) mod serve;
+pub(crate) mod signing_key;
 pub(crate) mod simulate;
 pub(crate) mod tour;

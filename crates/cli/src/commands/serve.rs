@@ -8,6 +8,7 @@ use postern_control_plane::bootstrap::Bootstrap;
 use postern_control_plane::key_file::{self, KeyFileError};
 use postern_core::clock::Clock;
 use postern_core::ip::{IpBlock, IpBlockError};
+use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
 use postern_rpc::forwarded::TrustedProxies;
 use postern_rpc::tls::ClientCaFiles;
@@ -53,6 +54,9 @@ pub(crate) struct ControlPlaneServeArgs {
     /// The control plane's own keys, which `postern init` made; the same on every replica
     #[arg(long, env = "POSTERN_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Where others reach this control plane: the `iss` of its JWTs [default: what `postern init` was told]
+    #[arg(long, env = "POSTERN_ISSUER_URL", value_name = "URL")]
+    issuer_url: Option<String>,
     #[command(flatten)]
     tls: TlsFlags,
     #[command(flatten)]
@@ -208,6 +212,11 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
     let bootstrap =
         bootstrap.map_err(|error| Failure::usage(format!("--bootstrap: {}", chain(&error))))?;
     let keys = own_keys(args.key_file.as_deref())?;
+    let issuer = args.issuer_url.as_ref().map(|text| {
+        let url = present("--issuer-url", text)?;
+        let parsed = url.parse::<IssuerUrl>();
+        parsed.map_err(|fault| Failure::usage(format!("--issuer-url: {fault}")))
+    });
     let mut server = postern_rpc::server::Config::new(args.listen);
     if let (Some(certificate), Some(key)) = (&args.tls.tls_cert, &args.tls.tls_key) {
         server = server.with_tls(certificate, key);
@@ -222,6 +231,7 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
         database_url,
         bootstrap,
         keys,
+        issuer: issuer.transpose()?,
         clock: Clock::system(),
         audit: Box::new(std::io::stdout()),
     };

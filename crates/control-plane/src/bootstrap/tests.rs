@@ -5,6 +5,7 @@ use super::*;
 fn file(key: &AccessKey) -> Bootstrap {
     Bootstrap {
         deployment_id: Uuid::from_u128(7),
+        control_plane_url: None,
         admin: BootstrapAdmin {
             access_id: "p-abcdefghijkla0".parse().unwrap(),
             access_key_sha256: key.hash(),

@@ -14,6 +14,7 @@ mod k8s_auth_configs;
 mod method_keys;
 mod races;
 mod roles;
+mod signing_keys;
 mod single_use;
 mod tokens;
 mod unreadable;

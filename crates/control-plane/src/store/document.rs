@@ -13,7 +13,7 @@ use postern_core::sealed_config::ConfigView;
 use postern_core::seconds::Seconds;
 use serde::Serialize;
 
-use super::Gateway;
+use super::{BoxedKey, Gateway};
 
 #[derive(Serialize)]
 struct MethodDocument<'m> {
@@ -90,6 +90,13 @@ struct GatewayDocument<'g> {
     access_id: &'g str,
     url: &'g str,
     description: &'g str,
+}
+
+#[derive(Serialize)]
+struct SigningKeyDocument<'k> {
+    state: &'static str,
+    seal_key_id: &'k str,
+    create_time: Timestamp,
 }
 
 /// An auth method.
@@ -227,6 +234,15 @@ pub(super) fn association(association: &Association) -> Option<String> {
         auth_method: association.auth_method.auth_method_name(),
         role: association.role.role_name(),
         sub_claims: &association.sub_claims,
+    })
+}
+
+/// A signing key's public half and where it is in its life.
+pub(super) fn signing_key(key: &BoxedKey) -> Option<String> {
+    text(&SigningKeyDocument {
+        state: key.published.stage.state().as_str(),
+        seal_key_id: key.sealed.key_id.as_str(),
+        create_time: key.published.create_time,
     })
 }
 

@@ -19,6 +19,7 @@ mod page;
 mod parsed;
 mod postgres;
 mod rows;
+pub(crate) mod signing;
 mod sqlite;
 mod time;
 mod types;
@@ -36,16 +37,19 @@ use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::audit::Event;
 use postern_core::auth_method::{AuthMethod, Settings};
 use postern_core::invalid::Invalid;
+use postern_core::key::KeyId;
 use postern_core::meta::Stored;
 use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
 use postern_core::role::{Role, RoleSettings};
 use postern_core::sealed_config::SealedConfig;
+use postern_core::signing_key::StepRefused;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 pub(crate) use error::{Inconsistent, StoreError, WriteError};
 pub(crate) use key_uses::{KeyUse, KeyUses};
 pub(crate) use page::Page;
+pub(crate) use signing::BoxedKey;
 pub(crate) use types::{
     AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, EventCursor,
     Exchange, Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, LogIn,
@@ -409,6 +413,45 @@ impl Store {
         limit: u32,
     ) -> Read<Page<Event>> {
         on_engine!(self.list_events(request_id, before, limit))
+    }
+
+    /// Those that can still verify something; the one that signs first, then the newest.
+    pub(crate) async fn signing_keys(&self, now: Timestamp) -> Read<Vec<BoxedKey>> {
+        on_engine!(self.signing_keys(now))
+    }
+
+    /// Keeps an active key where none is; does nothing where one is.
+    pub(crate) async fn first_signing_key(&self, key: &BoxedKey, cause: &Cause) -> Write<()> {
+        on_engine!(self.first_signing_key(key, cause))
+    }
+
+    /// Keeps a prepared key. The inner error: why not.
+    pub(crate) async fn prepare_signing_key(
+        &self,
+        key: &BoxedKey,
+        cause: &Cause,
+    ) -> Write<Result<(), StepRefused>> {
+        on_engine!(self.prepare_signing_key(key, cause))
+    }
+
+    /// Retires the one that signed. The inner error: why not.
+    pub(crate) async fn activate_signing_key(
+        &self,
+        id: &KeyId,
+        force: bool,
+        cause: &Cause,
+    ) -> Write<Result<BoxedKey, StepRefused>> {
+        on_engine!(self.activate_signing_key(id, force, cause))
+    }
+
+    /// Deletes it, and all that it signed is worth nothing. The inner error: why not.
+    pub(crate) async fn retire_signing_key(
+        &self,
+        id: &KeyId,
+        force: bool,
+        cause: &Cause,
+    ) -> Write<Result<(), StepRefused>> {
+        on_engine!(self.retire_signing_key(id, force, cause))
     }
 
     /// Removes what has expired, in small transactions. How many rows.

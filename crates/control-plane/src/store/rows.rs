@@ -9,6 +9,7 @@ mod gateway;
 mod method;
 mod role;
 mod session;
+mod signing_key;
 
 use std::str::FromStr;
 
@@ -24,6 +25,7 @@ pub(super) use gateway::GatewayRow;
 pub(super) use method::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods};
 pub(super) use role::{AssociationRow, RoleColumns, RoleRow, held};
 pub(super) use session::SessionRow;
+pub(super) use signing_key::SigningKeyRow;
 
 /// Names the row in errors.
 struct RowOf<'k> {

@@ -47,6 +47,7 @@ fn config(folder: &TempDir, ca: &TestCa, admin: &Key, gateway: &Key) -> Config {
         database_url: database.parse().ok().unwrap(),
         bootstrap: Some(bootstrap(Uuid::now_v7(), admin, gateway)),
         keys: own_keys(),
+        issuer: None,
         clock: Clock::system(),
         audit: Box::new(std::io::sink()),
     }

@@ -20,5 +20,6 @@ mod permissions;
 mod reports;
 mod sealed_configs;
 mod server;
+mod signing_keys;
 mod watch;
 mod world;

@@ -71,6 +71,7 @@ async fn it_serves_tls_on_the_same_port() {
         database_url: database.parse().ok().unwrap(),
         bootstrap: Some(bootstrap(Uuid::now_v7(), &a_key(), &a_key())),
         keys: own_keys(),
+        issuer: None,
         clock: Clock::system(),
         audit: Box::new(std::io::sink()),
     };

@@ -327,6 +327,7 @@ async fn serve(bound: Bound, shutdown: CancellationToken) {
 pub(crate) fn bootstrap(deployment: Uuid, admin: &Key, gateway: &Key) -> Bootstrap {
     Bootstrap {
         deployment_id: deployment,
+        control_plane_url: Some("https://localhost:8100".parse().unwrap()),
         admin: BootstrapAdmin {
             access_id: admin.access_id.parse().unwrap(),
             access_key_sha256: admin.parsed().hash(),
@@ -356,6 +357,7 @@ fn config(
         database_url: database.parse().ok().unwrap(),
         bootstrap,
         keys: own_keys(),
+        issuer: None,
         clock: clock.clock(),
         audit: Box::new(audit.clone()),
     }
@@ -368,8 +370,18 @@ pub(crate) fn own_keys() -> OwnKeys {
 
 /// Starts on the database in `folder`; what `bind` says.
 pub(crate) async fn bind(folder: &Path, bootstrap: Option<Bootstrap>) -> Result<Bound, BindError> {
+    bind_with(folder, bootstrap, own_keys()).await
+}
+
+/// The same with other keys of its own.
+pub(crate) async fn bind_with(
+    folder: &Path,
+    bootstrap: Option<Bootstrap>,
+    keys: OwnKeys,
+) -> Result<Bound, BindError> {
     let (clock, audit) = (TestClock::noon(), LogBuffer::default());
-    let config = config(&sqlite(folder), bootstrap, &clock, &audit);
+    let mut config = config(&sqlite(folder), bootstrap, &clock, &audit);
+    config.keys = keys;
     postern_control_plane::bind(config).await
 }
 

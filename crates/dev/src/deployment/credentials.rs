@@ -230,6 +230,7 @@ fn hashes(
         .map_err(|e| wrong(GATEWAY, &e))?;
     Ok(Bootstrap {
         deployment_id,
+        control_plane_url: Some(plan.control_plane.issuer.clone()),
         admin: BootstrapAdmin {
             access_id: admin_id,
             access_key_sha256: admin_key,

@@ -85,6 +85,8 @@ pub enum Precondition {
     InUse,
     /// It says itself that it must not be deleted.
     DeleteProtected,
+    /// The signing key is in a part of its life that has no such step.
+    SigningKeyState,
     /// The stored config can't be opened with this gateway's keys.
     SealBroken,
     /// Every deployment has it as it is.
@@ -233,6 +235,7 @@ impl Precondition {
         match self {
             Self::InUse => Reason::InUse,
             Self::DeleteProtected => Reason::DeleteProtected,
+            Self::SigningKeyState => Reason::SigningKeyState,
             Self::SealBroken => Reason::SealBroken,
             Self::BuiltIn => Reason::BuiltIn,
             Self::LastAdministrator => Reason::LastAdministrator,
@@ -246,6 +249,7 @@ impl Precondition {
             Self::BuiltIn,
             Self::DeleteProtected,
             Self::LastAdministrator,
+            Self::SigningKeyState,
         ]
         .into_iter()
         .find(|p| p.reason() == reason)

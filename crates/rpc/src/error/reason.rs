@@ -52,6 +52,8 @@ reasons! {
     InUse = "IN_USE",
     /// The resource must not be deleted: its `delete_protection` is switched off first.
     DeleteProtected = "DELETE_PROTECTED",
+    /// The signing key can't take the step now.
+    SigningKeyState = "SIGNING_KEY_STATE",
     /// The stored config can't be opened by this gateway.
     SealBroken = "SEAL_BROKEN",
     /// A built-in role isn't changed.

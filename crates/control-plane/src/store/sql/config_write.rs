@@ -72,6 +72,10 @@ impl<'e> ConfigWrite<'e> {
         self.touch("association", name, "");
     }
 
+    pub(super) fn touch_signing_key(&mut self, name: String) {
+        self.touch("signing_key", name, "");
+    }
+
     fn touch(&mut self, kind: &'static str, name: String, gateway_uid: &str) {
         self.changes.push(Touched {
             kind,

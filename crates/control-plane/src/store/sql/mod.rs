@@ -13,6 +13,7 @@ mod kept;
 mod key_uses;
 mod roles;
 mod session;
+mod signing_keys;
 mod sweep;
 mod tokens;
 

@@ -37,7 +37,14 @@ impl Engine {
                 now.saturating_sub(MARGIN).unwrap_or(now),
             )
             .await?;
-        Ok(tokens + assertions + presented)
+        let signing_keys = self
+            .delete_expired(
+                "DELETE FROM signing_keys WHERE key_id IN
+                     (SELECT key_id FROM signing_keys WHERE remove_time <= $1 LIMIT $2)",
+                now,
+            )
+            .await?;
+        Ok(tokens + assertions + presented + signing_keys)
     }
 
     async fn delete_expired(

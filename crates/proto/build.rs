@@ -10,7 +10,7 @@ const API: &str = "postern/v1";
 const SEALED: &str = "postern/sealed/v1";
 
 /// Messages with a secret: `src/redact.rs` writes their `Debug`.
-const SECRET: [&str; 9] = [
+const SECRET: [&str; 10] = [
     ".postern.v1.AuthenticateRequest",
     ".postern.v1.AuthenticateResponse",
     ".postern.v1.AuthenticateAccessKeyRequest",
@@ -19,6 +19,7 @@ const SECRET: [&str; 9] = [
     ".postern.v1.CreateGatewayResponse",
     ".postern.v1.ExplainAuthenticationRequest",
     ".postern.v1.ExchangeAssertionRequest",
+    ".postern.v1.IntrospectRequest",
     ".postern.sealed.v1.K8sAuthConfig",
 ];
 

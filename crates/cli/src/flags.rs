@@ -196,6 +196,8 @@ pub(crate) fn of_field(field: &str) -> Option<&'static str> {
         "kubernetes.audiences" => "--audience",
         "kubernetes.allow_any_audience" => "--allow-any-audience",
         "token_max_ttl" => "--token-max-ttl",
+        "token_num_uses" => "--token-num-uses",
+        "cap_to_presented_expiry" => "--cap-to-presented-expiry",
         "force_sub_claims" => "--force-sub-claims",
         "audit_logs_claims" => "--audit-logs-claims",
         "delete_protection" => "--delete-protection",

@@ -17,13 +17,14 @@ use crate::seconds::Seconds;
 use crate::sub_claim::SubClaimName;
 
 mod token_bounds;
+mod token_life;
 
 pub use token_bounds::{PresentedLimit, TokenBounds, TokenTraits};
+pub use token_life::{
+    DEFAULT_TOKEN_TTL, MAX_TOKEN_TTL, TokenMaxTtl, TokenTtl, TokenTtlError, TokenUses,
+    TokenUsesError,
+};
 
-/// A token's life when a method doesn't say.
-pub const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
-/// The longest life that a method can say.
-pub const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most keys, audiences, rules or address blocks that a method can have.
 pub const MAX_LIST: usize = 100;
 /// The longest description, in characters.
@@ -54,6 +55,10 @@ pub struct Settings {
     /// How long it may live in all, renewals included; unset: `token_ttl`, so that it can't be renewed
     /// beyond that.
     pub token_max_ttl: Option<TokenMaxTtl>,
+    /// How often a token can be used; unset: as often as one likes.
+    pub token_num_uses: Option<TokenUses>,
+    /// A token ends with the token that was presented for it, if that is earlier.
+    pub cap_to_presented_expiry: bool,
     /// Every login is refused.
     pub disabled: bool,
     /// Where clients must log in from; empty: anywhere.
@@ -103,9 +108,6 @@ pub struct MethodKey {
     pub expire_time: Option<Timestamp>,
 }
 
-/// How long a token may live in all: more than 0 and at most 7 days, in whole seconds.
-pub type TokenMaxTtl = Seconds<{ 7 * 24 * 60 * 60 }>;
-
 /// For whom a presented token must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audiences {
@@ -115,24 +117,6 @@ pub enum Audiences {
     Listed(Vec<String>),
     /// Whatever the token says.
     Any,
-}
-
-/// More than 0 and at most 24 hours, in whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenTtl(Duration);
-
-/// Why a duration can't be a token's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenTtlError {
-    /// Less than zero.
-    #[error("is negative")]
-    Negative,
-    /// Between zero and a second, or with a fraction.
-    #[error("must be whole seconds")]
-    Fraction,
-    /// More than the maximum.
-    #[error("is {0} s; the most is 86400 s (24 hours)")]
-    TooLong(i64),
 }
 
 // === impl AuthMethod ===
@@ -168,6 +152,8 @@ impl Settings {
             access_expires: None,
             token_ttl: TokenTtl::default(),
             token_max_ttl: None,
+            token_num_uses: None,
+            cap_to_presented_expiry: false,
             disabled: false,
             bound_ips: Vec::new(),
             gw_bound_ips: Vec::new(),
@@ -197,6 +183,7 @@ impl Settings {
             at_most(&mut faults, field, length);
         }
         self.check_ttls(&mut faults);
+        self.check_cap(&mut faults);
         self.check_sub_claims(&mut faults);
         if let Kind::Kubernetes(kubernetes) = &self.kind {
             kubernetes.check(&mut faults);
@@ -210,6 +197,20 @@ impl Settings {
             let fault = format!("is less than token_ttl, which is {} s", ttl.as_secs());
             faults.add("token_max_ttl", fault);
         }
+    }
+
+    fn check_cap(&self, faults: &mut Violations) {
+        if !self.cap_to_presented_expiry {
+            return;
+        }
+        let fault = match &self.kind {
+            Kind::AccessKey => "is for Kubernetes methods: an access key is no token that ends",
+            Kind::Kubernetes(kubernetes) if kubernetes.tokens.allow_legacy => {
+                "contradicts kubernetes.allow_legacy_tokens: such a token never ends"
+            }
+            Kind::Kubernetes(_) => return,
+        };
+        faults.add("cap_to_presented_expiry", fault);
     }
 
     fn check_sub_claims(&self, faults: &mut Violations) {
@@ -354,54 +355,11 @@ impl Audiences {
     }
 }
 
-// === impl TokenTtl ===
-
-impl TokenTtl {
-    /// From whole seconds and nanoseconds as protobuf's Duration has them; zero is the default.
-    ///
-    /// # Errors
-    /// Negative, fractional or over-long durations.
-    pub fn parse(seconds: i64, nanos: i32) -> Result<Self, TokenTtlError> {
-        match u64::try_from(seconds) {
-            Err(_) => Err(TokenTtlError::Negative),
-            Ok(_) if nanos < 0 => Err(TokenTtlError::Negative),
-            Ok(_) if nanos > 0 => Err(TokenTtlError::Fraction),
-            Ok(0) => Ok(Self::default()),
-            Ok(s) if s > MAX_TOKEN_TTL.as_secs() => Err(TokenTtlError::TooLong(seconds)),
-            Ok(s) => Ok(Self(Duration::from_secs(s))),
-        }
-    }
-
-    /// The duration.
-    pub fn get(self) -> Duration {
-        self.0
-    }
-}
-
-impl Default for TokenTtl {
-    fn default() -> Self {
-        Self(DEFAULT_TOKEN_TTL)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixtures::{self, noon};
     use crate::key::{SigningAlgorithm, SigningKey};
-
-    #[test]
-    fn a_tokens_life_is_bounded_and_zero_means_the_default() {
-        assert_eq!(TokenTtl::parse(0, 0).unwrap().get(), DEFAULT_TOKEN_TTL);
-        assert_eq!(TokenTtl::parse(86_400, 0).unwrap().get(), MAX_TOKEN_TTL);
-        assert_eq!(
-            TokenTtl::parse(86_401, 0),
-            Err(TokenTtlError::TooLong(86_401))
-        );
-        assert_eq!(TokenTtl::parse(-1, 0), Err(TokenTtlError::Negative));
-        assert_eq!(TokenTtl::parse(0, -1), Err(TokenTtlError::Negative));
-        assert_eq!(TokenTtl::parse(1, 1), Err(TokenTtlError::Fraction));
-    }
 
     #[test]
     fn no_token_may_outlive_what_the_method_says_in_all() {
@@ -445,7 +403,13 @@ mod tests {
             faults(of_access_keys),
             ["force_sub_claims", "audit_logs_claims"]
         );
+        let capped = |s: &mut Settings| {
+            s.kind = Kind::AccessKey;
+            s.cap_to_presented_expiry = true;
+        };
+        assert_eq!(faults(capped), ["cap_to_presented_expiry"]);
         let legacy = |s: &mut Settings| {
+            s.cap_to_presented_expiry = true;
             let Kind::Kubernetes(kubernetes) = &mut s.kind else {
                 return;
             };
@@ -458,7 +422,11 @@ mod tests {
         };
         assert_eq!(
             faults(legacy),
-            ["kubernetes.single_use", "kubernetes.max_presented_lifetime"]
+            [
+                "cap_to_presented_expiry",
+                "kubernetes.single_use",
+                "kubernetes.max_presented_lifetime"
+            ]
         );
     }
 

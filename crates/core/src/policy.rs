@@ -185,7 +185,7 @@ fn judge(admission: Admission<'_>, facts: &Facts, now: Timestamp) -> Result<Allo
     }
     Ok(Allowed {
         rule: first_that_holds(kubernetes, facts)?,
-        expire_time: expire_time(method, now),
+        expire_time: expire_time(method, facts, now)?,
     })
 }
 
@@ -316,13 +316,26 @@ fn first_that_holds(kubernetes: &Kubernetes, facts: &Facts) -> Result<usize, Den
     })
 }
 
-fn expire_time(method: &AuthMethod, now: Timestamp) -> Timestamp {
-    let ttl = SignedDuration::try_from(method.settings.token_ttl.get()).unwrap_or_default();
+/// The earliest of what ends a token. One that would be over at once isn't made.
+fn expire_time(
+    method: &AuthMethod,
+    facts: &Facts,
+    now: Timestamp,
+) -> Result<Timestamp, DenyReason> {
+    let settings = &method.settings;
+    let ttl = SignedDuration::try_from(settings.token_ttl.get()).unwrap_or_default();
     let end = now.saturating_add(ttl).unwrap_or(now);
-    method
-        .settings
+    let end = settings
         .access_expires
-        .map_or(end, |access| end.min(access))
+        .map_or(end, |access| end.min(access));
+    if !settings.cap_to_presented_expiry {
+        return Ok(end);
+    }
+    let presented = facts.expire_time.ok_or(DenyReason::TokenWithoutExpiry)?;
+    if presented <= now {
+        return Err(DenyReason::TokenExpired);
+    }
+    Ok(end.min(presented))
 }
 
 impl From<DenyReason> for Denial {
@@ -363,7 +376,8 @@ impl Grant {
         self.rule
     }
 
-    /// When a token from this grant ends: the method's TTL from `now`, or its access's end.
+    /// When a token from this grant ends: the method's TTL from `now`, its access's end, or, where
+    /// the method says so, the presented token's own.
     pub fn expire_time(&self) -> Timestamp {
         self.expire_time
     }

@@ -22,6 +22,10 @@ pub enum Need {
     GatewayAsking,
     /// Either [`Need::GatewayOnBehalf`] or [`Need::Holder`].
     GatewayOnBehalfOrHolder(Permission),
+    /// A token that the message asks about itself, whatever it is worth; for another's, a token
+    /// whose roles hold the permission. At the control plane it may also stand in
+    /// `postern-on-behalf-of`, behind a gateway's credential.
+    OwnTokenOr(Permission),
 }
 
 /// The servers of a deployment.
@@ -114,6 +118,8 @@ pub const SERVICES: &[Service] = &[
     Service { name: "postern.v1.AuthorizationService", served_by: CONTROL_PLANE, methods: &[
         ("WhoCan", Need::Holder(Permission::RolesRead)),
         ("DescribePermissions", Need::Holder(Permission::RolesRead)),
+    Service { name: "postern.v1.TokenService", served_by: CONTROL_PLANE, methods: &[
+        ("Introspect", Need::OwnTokenOr(Permission::TokensCheck)),
     ]},
     Service { name: "postern.v1.SigningKeyService", served_by: CONTROL_PLANE, methods: &[
         ("ListSigningKeys", Need::Holder(Permission::SigningKeysRead)),
@@ -172,7 +178,8 @@ impl Need {
             Self::Holder(permission)
             | Self::Narrowed(permission)
             | Self::GatewayOnBehalf(permission)
-            | Self::GatewayOnBehalfOrHolder(permission) => Some(permission),
+            | Self::GatewayOnBehalfOrHolder(permission)
+            | Self::OwnTokenOr(permission) => Some(permission),
             Self::Gateway => Some(Permission::GatewaySync),
             Self::Anonymous | Self::GatewayAsking => None,
         }

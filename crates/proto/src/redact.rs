@@ -56,6 +56,7 @@ redacted!(pb::K8sAuthConfigSecrets { ; signing_key, token_reviewer_jwt, k8s_clie
 redacted!(pb::ExplainAuthenticationRequest { k8s_auth_config, access_id, client_ip; service_account_token });
 redacted!(pb::CreateGatewayResponse { gateway, deployment_id; access_key });
 redacted!(pb::ExchangeAssertionRequest { access_id, request_id; assertion });
+redacted!(pb::IntrospectRequest { client_address, caller_address; token });
 redacted!(sealed::K8sAuthConfig {
     name, uid, generation, access_id, k8s_host, k8s_ca_cert, k8s_issuers, disable_issuer_validation,
     disabled, token_exp_seconds, tls_server_name, reviewer, cluster_api_type, k8s_client_certificate,

@@ -78,7 +78,7 @@ pub(crate) struct UpdateArgs {
     bounds: BoundFlags,
     #[command(flatten)]
     settings: SettingFlags,
-    /// Empty a field: description, access_expires, token_max_ttl, bound_ips, gw_bound_ips, audience, max_presented_age, max_presented_lifetime, audit_logs_claims, bound_namespaces, bound_pod_names, bound_sa_names, bound_namespaced_sa_names, bound_node_names, bound_namespace_selector, condition
+    /// Empty a field: description, access_expires, token_max_ttl, token_num_uses, bound_ips, gw_bound_ips, audience, max_presented_age, max_presented_lifetime, audit_logs_claims, bound_namespaces, bound_pod_names, bound_sa_names, bound_namespaced_sa_names, bound_node_names, bound_namespace_selector, condition
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     clear: Vec<String>,
 }
@@ -295,6 +295,7 @@ impl UpdateArgs {
             "gw_bound_ips" => !settings.gw_bound_ips.is_empty(),
             "audience" => !settings.audience.is_empty(),
             "token_max_ttl" => settings.token_max_ttl.is_some(),
+            "token_num_uses" => settings.token_num_uses.is_some(),
             "max_presented_age" => settings.max_presented_age.is_some(),
             "max_presented_lifetime" => settings.max_presented_lifetime.is_some(),
             "audit_logs_claims" => !settings.audit_logs_claims.is_empty(),
@@ -345,6 +346,7 @@ fn clear(method: &mut pb::AuthMethod, field: &str) -> Result<(), Failure> {
         "gw_bound_ips" => method.gw_bound_ips.clear(),
         "audience" => kubernetes_of(method)?.audiences.clear(),
         "token_max_ttl" => method.token_max_ttl = None,
+        "token_num_uses" => method.token_num_uses = None,
         "max_presented_age" => kubernetes_of(method)?.max_presented_age = None,
         "max_presented_lifetime" => kubernetes_of(method)?.max_presented_lifetime = None,
         "audit_logs_claims" => method.audit_logs_claims.clear(),

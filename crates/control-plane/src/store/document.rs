@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use postern_core::association::{Association, RequiredSubClaims};
-use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes, MethodKey};
+use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes, MethodKey, TokenUses};
 use postern_core::facts::VerificationMode;
 use postern_core::ip::IpBlock;
 use postern_core::k8s_auth_config::{Issuers, TlsServerName};
@@ -24,6 +24,9 @@ struct MethodDocument<'m> {
     token_ttl_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_max_ttl_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_num_uses: Option<u32>,
+    cap_to_presented_expiry: bool,
     disabled: bool,
     bound_ips: Vec<String>,
     gw_bound_ips: Vec<String>,
@@ -108,6 +111,8 @@ pub(super) fn method(method: &AuthMethod) -> Option<String> {
         access_expire_time: settings.access_expires,
         token_ttl_seconds: settings.token_ttl.get().as_secs(),
         token_max_ttl_seconds: settings.token_max_ttl.map(Seconds::as_secs),
+        token_num_uses: settings.token_num_uses.map(TokenUses::get),
+        cap_to_presented_expiry: settings.cap_to_presented_expiry,
         disabled: settings.disabled,
         bound_ips: blocks(&settings.bound_ips),
         gw_bound_ips: blocks(&settings.gw_bound_ips),

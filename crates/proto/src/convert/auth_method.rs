@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use postern_core::auth_method::{
-    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenTtl,
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenTtl, TokenUses,
 };
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::ip::IpBlock;
@@ -42,6 +42,8 @@ fn settings_keeping(
     let bound_ips = each(&mut faults, "bound_ips", &wire.bound_ips);
     let gw_bound_ips = each(&mut faults, "gw_bound_ips", &wire.gw_bound_ips);
     let token_max_ttl = seconds(&mut faults, "token_max_ttl", wire.token_max_ttl);
+    let uses = TokenUses::parse(wire.token_num_uses.unwrap_or_default().into());
+    let token_num_uses = faults.check("token_num_uses", uses).flatten();
     let audit_logs_claims = each(&mut faults, "audit_logs_claims", &wire.audit_logs_claims);
     let kind = match &wire.r#type {
         Some(pb::auth_method::Type::Kubernetes(kubernetes)) => faults
@@ -66,6 +68,8 @@ fn settings_keeping(
         access_expires,
         token_ttl,
         token_max_ttl,
+        token_num_uses,
+        cap_to_presented_expiry: wire.cap_to_presented_expiry.unwrap_or_default(),
         disabled: wire.disabled.unwrap_or_default(),
         bound_ips,
         gw_bound_ips,
@@ -219,6 +223,8 @@ pub fn to_pb(method: &AuthMethod) -> pb::AuthMethod {
         bound_ips: texts(&settings.bound_ips),
         gw_bound_ips: texts(&settings.gw_bound_ips),
         token_max_ttl: settings.token_max_ttl.map(|max| time::from_std(max.get())),
+        token_num_uses: settings.token_num_uses.map(|uses| uses.get().cast_signed()),
+        cap_to_presented_expiry: Some(settings.cap_to_presented_expiry),
         force_sub_claims: Some(settings.force_sub_claims),
         audit_logs_claims: settings
             .audit_logs_claims

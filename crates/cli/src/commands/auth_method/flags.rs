@@ -68,6 +68,12 @@ pub(crate) struct SettingFlags {
     /// Longest life of a token in all, renewals included, in minutes or such as 8h [default: --jwt-ttl; at most 7 days]
     #[arg(long, value_name = "MINUTES")]
     pub(super) token_max_ttl: Option<String>,
+    /// How often a token can be used [default: as often as one likes]
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) token_num_uses: Option<i32>,
+    /// End a token with the service-account token that it was given for, if that is earlier
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    cap_to_presented_expiry: Option<bool>,
     /// Take tokens without expiry, as Secrets hold them [default: refused]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     allow_legacy_tokens: Option<bool>,
@@ -179,6 +185,10 @@ impl SettingFlags {
         if !self.audit_logs_claims.is_empty() {
             method.audit_logs_claims.clone_from(&self.audit_logs_claims);
         }
+        method.token_num_uses = self.token_num_uses.or(method.token_num_uses);
+        method.cap_to_presented_expiry = self
+            .cap_to_presented_expiry
+            .or(method.cap_to_presented_expiry);
         method.disabled = self.disabled.or(method.disabled);
         method.force_sub_claims = self.force_sub_claims.or(method.force_sub_claims);
         method.delete_protection = self.delete_protection.or(method.delete_protection);

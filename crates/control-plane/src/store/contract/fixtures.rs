@@ -8,7 +8,7 @@ use postern_core::access_token::{AccessToken, Accessor};
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::{
     Audiences, AuthMethod, Kind, Kubernetes, MethodKey, PresentedLimit, Settings, TokenBounds,
-    TokenMaxTtl, TokenTtl,
+    TokenMaxTtl, TokenTtl, TokenUses,
 };
 use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::{Issuers, ReviewerView, Timeouts, TokenExp};
@@ -60,6 +60,8 @@ pub(super) fn method(id: &str) -> (AuthMethod, SigningKey) {
             access_expires: Some(later(86_400)),
             token_ttl: TokenTtl::parse(600, 0).unwrap(),
             token_max_ttl: TokenMaxTtl::parse(7200, 0).unwrap(),
+            token_num_uses: TokenUses::parse(1000).unwrap(),
+            cap_to_presented_expiry: true,
             disabled: false,
             bound_ips: vec!["10.0.0.0/8".parse().unwrap()],
             gw_bound_ips: vec!["192.0.2.1".parse().unwrap()],
@@ -107,6 +109,8 @@ pub(super) fn administrator(id: &str) -> AuthMethod {
     method.access_id = AccessId::generate(AccessType::AccessKey).unwrap();
     method.settings.kind = Kind::AccessKey;
     method.settings.force_sub_claims = false;
+    method.settings.cap_to_presented_expiry = false;
+    method.settings.token_num_uses = None;
     method.settings.audit_logs_claims.clear();
     method
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postern_core::auth_method::{
-    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenTtl,
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenTtl, TokenUses,
 };
 use postern_core::key::PublicKey;
 use postern_core::meta::Stored;
@@ -25,6 +25,8 @@ pub(in crate::store) struct MethodRow {
     access_expire_time: Option<i64>,
     token_ttl_seconds: i64,
     token_max_ttl_seconds: Option<i64>,
+    token_num_uses: Option<i64>,
+    cap_to_presented_expiry: bool,
     disabled: bool,
     bound_ips: String,
     gw_bound_ips: String,
@@ -110,6 +112,8 @@ fn settings(at: &RowOf<'_>, row: &MethodRow, rows: &[MethodRow]) -> Result<Setti
         access_expires: at.time_or_none("access_expire_time", row.access_expire_time)?,
         token_ttl: at.some("token_ttl_seconds", ttl)?,
         token_max_ttl: seconds(at, "token_max_ttl_seconds", row.token_max_ttl_seconds)?,
+        token_num_uses: uses(at, row.token_num_uses)?,
+        cap_to_presented_expiry: row.cap_to_presented_expiry,
         disabled: row.disabled,
         bound_ips: at.list("bound_ips", &row.bound_ips)?,
         gw_bound_ips: at.list("gw_bound_ips", &row.gw_bound_ips)?,
@@ -129,6 +133,12 @@ fn seconds<const MAX: u64>(
     let parsed = |seconds| Seconds::parse(seconds, 0).ok().flatten();
     seconds
         .map(|seconds| at.some(column, parsed(seconds)))
+        .transpose()
+}
+
+fn uses(at: &RowOf<'_>, uses: Option<i64>) -> Result<Option<TokenUses>, Inconsistent> {
+    let parsed = |uses| TokenUses::parse(uses).ok().flatten();
+    uses.map(|uses| at.some("token_num_uses", parsed(uses)))
         .transpose()
 }
 

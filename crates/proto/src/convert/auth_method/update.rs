@@ -15,6 +15,8 @@ const UPDATABLE: &[&str] = &[
     "access_expire_time",
     "token_ttl",
     "token_max_ttl",
+    "token_num_uses",
+    "cap_to_presented_expiry",
     "disabled",
     "bound_ips",
     "gw_bound_ips",
@@ -64,13 +66,6 @@ pub fn updated_settings(
     );
     take!(
         mask,
-        "token_ttl",
-        merged.token_ttl,
-        patch.token_ttl,
-        patch.token_ttl.is_some()
-    );
-    take!(
-        mask,
         "disabled",
         merged.disabled,
         patch.disabled,
@@ -90,6 +85,7 @@ pub fn updated_settings(
         patch.gw_bound_ips.clone(),
         !patch.gw_bound_ips.is_empty()
     );
+    merge_token(&mask, &mut merged, patch);
     merge_protections(&mask, &mut merged, patch);
     merge_type(&mask, &mut merged, patch, &mut faults);
     faults.finish()?;
@@ -97,7 +93,14 @@ pub fn updated_settings(
     settings_keeping(&merged, keys, now)
 }
 
-fn merge_protections(mask: &Mask<'_>, merged: &mut pb::AuthMethod, patch: &pb::AuthMethod) {
+fn merge_token(mask: &Mask<'_>, merged: &mut pb::AuthMethod, patch: &pb::AuthMethod) {
+    take!(
+        mask,
+        "token_ttl",
+        merged.token_ttl,
+        patch.token_ttl,
+        patch.token_ttl.is_some()
+    );
     take!(
         mask,
         "token_max_ttl",
@@ -105,6 +108,23 @@ fn merge_protections(mask: &Mask<'_>, merged: &mut pb::AuthMethod, patch: &pb::A
         patch.token_max_ttl,
         patch.token_max_ttl.is_some()
     );
+    take!(
+        mask,
+        "token_num_uses",
+        merged.token_num_uses,
+        patch.token_num_uses,
+        patch.token_num_uses.is_some()
+    );
+    take!(
+        mask,
+        "cap_to_presented_expiry",
+        merged.cap_to_presented_expiry,
+        patch.cap_to_presented_expiry,
+        patch.cap_to_presented_expiry.is_some()
+    );
+}
+
+fn merge_protections(mask: &Mask<'_>, merged: &mut pb::AuthMethod, patch: &pb::AuthMethod) {
     take!(
         mask,
         "force_sub_claims",

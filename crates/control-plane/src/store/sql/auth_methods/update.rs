@@ -142,8 +142,9 @@ async fn store(
              rules = $9, token_max_ttl_seconds = $10, force_sub_claims = $11,
              audit_logs_claims = $12, delete_protection = $13, allow_legacy_tokens = $14,
              require_pod = $15, single_use = $16, max_presented_age_seconds = $17,
-             max_presented_lifetime_seconds = $18, revision = $19, update_time = $20
-         WHERE uid = $21 AND revision = $22",
+             max_presented_lifetime_seconds = $18, token_num_uses = $19,
+             cap_to_presented_expiry = $20, revision = $21, update_time = $22
+         WHERE uid = $23 AND revision = $24",
     );
     let done = columns
         .bind(query)

@@ -31,5 +31,6 @@ mod rules;
 mod seal_keys;
 mod support;
 mod thieves;
+mod tokens;
 mod tutorial;
 mod writers;

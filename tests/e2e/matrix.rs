@@ -1,6 +1,6 @@
 //! Every RPC of the descriptor set, at both servers, called by everybody.
 
-use postern_proto::pb::FILE_DESCRIPTOR_SET;
+use postern_proto::pb::{self, FILE_DESCRIPTOR_SET};
 use postern_proto::permissions::{self, Need, Server};
 use postern_rpc::error::{Failure, Reason};
 use prost::Message as _;
@@ -39,9 +39,18 @@ const DENIED: Outcome = Outcome::Refused(Reason::PermissionDenied);
 fn expected(server: Server, who: Who, need: Need) -> Outcome {
     use Need::{
         Anonymous, Gateway, GatewayAsking, GatewayOnBehalf, GatewayOnBehalfOrHolder, Holder,
-        Narrowed,
+        Narrowed, OwnToken, OwnTokenOr,
     };
     match (who, need) {
+        // Asked about another's token; what asks about itself may always call.
+        (Who::Garbage, OwnTokenOr(_)) => LOG_IN,
+        (Who::Administrator, OwnTokenOr(_)) if server == Server::ControlPlane => PASSED,
+        (_, OwnTokenOr(_)) if who != Who::Anonymous => DENIED,
+        (Who::Garbage, OwnToken) => LOG_IN,
+        (Who::Administrator, OwnToken) => PASSED,
+        (Who::AdministratorForNarrowed, OwnToken) if server == Server::Gateway => PASSED,
+        (Who::GatewayForUnnarrowed, OwnToken) if server == Server::ControlPlane => PASSED,
+        (_, OwnToken) if who != Who::Anonymous => DENIED,
         (_, Anonymous) => PASSED,
         (Who::Anonymous, _) => LOG_IN,
         (Who::Narrowed, Narrowed(_)) => PASSED,
@@ -124,6 +133,14 @@ fn described() -> Vec<(String, String)> {
     methods
 }
 
+/// In the field that all of those methods have for it.
+fn anothers_token() -> pb::IntrospectRequest {
+    pb::IntrospectRequest {
+        token: "t-another".to_owned(),
+        ..pb::IntrospectRequest::default()
+    }
+}
+
 fn outcome(answer: Result<(), Failure>) -> Outcome {
     match answer {
         Ok(()) => PASSED,
@@ -142,7 +159,10 @@ fn drive(world: &World, server: Server, caller: &Caller) {
     for (service, path) in described() {
         let here = permissions::services(server).any(|s| s.name == service);
         for (who, caller) in &everybody {
-            let got = world.block_on(caller.send(&path, ()));
+            let got = match permissions::need(&path) {
+                Some(Need::OwnTokenOr(_)) => world.block_on(caller.send(&path, anothers_token())),
+                _ => world.block_on(caller.send(&path, ())),
+            };
             if here {
                 let need = permissions::need(&path).expect("a row for every method");
                 assert_eq!(
@@ -193,7 +213,10 @@ fn who_may_not_call_learns_nothing_about_the_message() {
         (Server::Gateway, world.gateway()),
     ] {
         for path in permissions::services(server).flat_map(permissions::Service::paths) {
-            if permissions::need(&path) == Some(Need::Anonymous) {
+            // Of a token's own questions, only the message says that they are.
+            if let Some(Need::Anonymous | Need::OwnTokenOr(_) | Need::OwnToken) =
+                permissions::need(&path)
+            {
                 continue;
             }
             let failure = world

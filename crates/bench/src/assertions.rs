@@ -88,6 +88,7 @@ impl Assertions {
             .map_err(|denial| anyhow::anyhow!("not granted: {}", denial.reason))?;
         let terms = Terms {
             token: AccessToken::generate()?.hash(),
+            renews: false,
             config_uid: self.config_uid,
             generation: self.generation,
             gateway: self.gateway.clone(),

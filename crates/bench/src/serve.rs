@@ -156,6 +156,14 @@ impl AuthService for Echo {
             ..pb::AuthenticateResponse::default()
         }))
     }
+
+    /// Nobody measures it.
+    async fn renew(
+        &self,
+        _: Request<pb::AuthServiceRenewRequest>,
+    ) -> Result<Response<pb::AuthServiceRenewResponse>, Status> {
+        Ok(Response::new(pb::AuthServiceRenewResponse::default()))
+    }
 }
 
 async fn echo(dir: &Path, stop: CancellationToken) -> Result<()> {

@@ -22,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use commands::{
     apply, association, audit, auth, auth_method, authorization, configure, dev, explain, gateway,
-    health, init, k8s_auth_config, manifest, role, serve, signing_key, simulate, tour,
+    health, init, k8s_auth_config, manifest, role, serve, signing_key, simulate, token, tour,
 };
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
@@ -70,6 +70,8 @@ enum Command {
     ControlPlane(serve::ControlPlaneCommand),
     #[command(subcommand)]
     Manifest(manifest::ManifestCommand),
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     Health(health::HealthArgs),
     Init(init::InitArgs),
     Dev(dev::DevArgs),
@@ -237,6 +239,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(args, c, o).await,
         Command::Simulate(args) => simulate::run(args, c, o).await,
         Command::Apply(args) => apply::run(args, c, o).await,
+        Command::Token(command) => token::run(command, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
         Command::Role(command) => role::run(command, c, o).await,
         Command::Association(command) => association::run(command, c, o).await,

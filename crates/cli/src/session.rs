@@ -494,6 +494,11 @@ impl Server {
 // === impl Administrator ===
 
 impl Administrator {
+    /// Whoever has the token.
+    pub(crate) fn with(server: Server, token: BearerToken) -> Self {
+        Self { server, token }
+    }
+
     /// Calls with the administrator's token.
     pub(crate) async fn call<M, T, F>(
         &self,

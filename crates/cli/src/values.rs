@@ -11,6 +11,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::failure::Failure;
 use crate::flags::present;
 
+/// Where Kubernetes puts a pod's token.
+const MOUNTED: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 /// The most that is read from a file or standard input.
 const MAX_SECRET: u64 = 1024 * 1024;
 
@@ -142,6 +144,24 @@ pub(crate) fn read(flag: &str, path: &str) -> Result<SecretString, Failure> {
         return Err(Failure::usage(format!("{flag}: {path} is empty")));
     }
     Ok(SecretString::from(content.trim()))
+}
+
+/// The service-account token of `--k8s-service-account-token` or of its file; else the mounted one.
+pub(crate) fn pods_token(value: Option<&str>, file: Option<&str>) -> Result<SecretString, Failure> {
+    const FLAG: &str = "--k8s-service-account-token";
+    let token = match secret(FLAG, value, file)? {
+        Some(token) => token,
+        None if Path::new(MOUNTED).exists() => read(FLAG, MOUNTED)?,
+        None => {
+            return Err(Failure::usage(format!(
+                "there is no token in {MOUNTED}: this isn't a pod"
+            ))
+            .hint("give one with --k8s-service-account-token-file"));
+        }
+    };
+    Ok(SecretString::from(service_account_token(
+        token.expose_secret(),
+    )))
 }
 
 /// A service-account token as it is or in base64, as `kubectl get secret` shows it.

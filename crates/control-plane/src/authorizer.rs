@@ -1,5 +1,7 @@
 //! Who may call what: the table's need against the caller's session.
 
+use std::net::IpAddr;
+
 use postern_core::access_token::{AccessToken, TokenHash};
 use postern_core::clock::Clock;
 use postern_core::ip;
@@ -11,7 +13,7 @@ use postern_rpc::layers::{Authorizer, Call};
 
 use crate::context::Context;
 use crate::gateways::GatewayCertificates;
-use crate::identity::{Administrator, CallingGateway, Identity, OnBehalf};
+use crate::identity::{Administrator, Asker, CallingGateway, Identity, OnBehalf};
 use crate::store::{Session, Store};
 
 /// Asks the database at every call, so that a revocation holds at once.
@@ -78,6 +80,21 @@ impl Sessions {
         }
     }
 
+    /// Whose token it is isn't looked up here: only the message says whether it asks about itself.
+    async fn asker(&self, call: Call) -> Result<Asker, Error> {
+        let Some(token) = call.on_behalf_of.clone() else {
+            return Ok(Asker {
+                token: call.bearer,
+                through: None,
+            });
+        };
+        let (hash, session) = self.bearer(&call).await?;
+        Ok(Asker {
+            token,
+            through: Some(gateway(hash, session)?),
+        })
+    }
+
     async fn behind_with(
         &self,
         gateway: CallingGateway,
@@ -94,10 +111,13 @@ impl Authorizer for Sessions {
     type Identity = Identity;
 
     async fn authorize(&self, call: Call) -> Result<Identity, Error> {
+        if let Need::OwnTokenOr(_) | Need::OwnToken = call.need {
+            return self.asker(call).await.map(Identity::Asker);
+        }
         let (token, session) = self.bearer(&call).await?;
         match call.need {
             Need::Holder(permission) => {
-                holder(session, permission, &call).map(Identity::Administrator)
+                holder(session, permission, call.caller.ip).map(Identity::Administrator)
             }
             Need::Gateway => gateway(token, session).map(Identity::Gateway),
             Need::GatewayAsking => {
@@ -116,16 +136,23 @@ impl Authorizer for Sessions {
                     behind.map(Identity::OnBehalf)
                 }
                 Session::Holder { .. } => {
-                    holder(session, permission, &call).map(Identity::Administrator)
+                    holder(session, permission, call.caller.ip).map(Identity::Administrator)
                 }
             },
-            // The first never gets here, the second is a gateway's.
-            Need::Anonymous | Need::Narrowed(_) => Err(denied()),
+            // The first never gets here, the second is a gateway's, and the others aren't judged here.
+            Need::Anonymous | Need::Narrowed(_) | Need::OwnTokenOr(_) | Need::OwnToken => {
+                Err(denied())
+            }
         }
     }
 }
 
-fn holder(session: Session, permission: Permission, call: &Call) -> Result<Administrator, Error> {
+/// The holder of a token that isn't narrowed, is good from that address, and may do that.
+pub(crate) fn holder(
+    session: Session,
+    permission: Permission,
+    ip: Option<IpAddr>,
+) -> Result<Administrator, Error> {
     let Session::Holder {
         access_id,
         accessor,
@@ -141,7 +168,7 @@ fn holder(session: Session, permission: Permission, call: &Call) -> Result<Admin
             "this token is narrowed to a gateway; ask for one that isn't",
         ));
     }
-    if !ip::allowed(&bound_ips, call.caller.ip) {
+    if !ip::allowed(&bound_ips, ip) {
         return Err(Error::permission_denied(
             "this token isn't good from the caller's address",
         ));

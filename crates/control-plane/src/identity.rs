@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::{Accessor, TokenHash};
 use postern_core::permission::{Permission, Permissions};
+use postern_rpc::caller::BearerToken;
 use postern_rpc::error::Error;
 use postern_rpc::request::RequestExt as _;
 use postern_rpc::request_id::RequestId;
@@ -20,6 +21,7 @@ pub(crate) enum Identity {
     Administrator(Administrator),
     Gateway(CallingGateway),
     OnBehalf(OnBehalf),
+    Asker(Asker),
 }
 
 /// Whose token holds the permission that the method needs, and isn't narrowed; or who stands
@@ -47,6 +49,15 @@ pub(crate) struct OnBehalf {
     pub(crate) administrator: Administrator,
 }
 
+/// Who asks about a token: its own holder, or one who may ask about others'.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    /// As it was sent. It may be worth nothing.
+    pub(crate) token: BearerToken,
+    /// The gateway that relays the question.
+    pub(crate) through: Option<CallingGateway>,
+}
+
 // === impl Administrator ===
 
 impl Administrator {
@@ -63,7 +74,7 @@ impl Administrator {
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
         match request.identity()? {
             Identity::Administrator(administrator) => Ok(administrator),
-            Identity::Gateway(_) | Identity::OnBehalf(_) => Err(unexpected()),
+            Identity::Gateway(_) | Identity::OnBehalf(_) | Identity::Asker(_) => Err(unexpected()),
         }
     }
 
@@ -89,7 +100,9 @@ impl CallingGateway {
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
         match request.identity()? {
             Identity::Gateway(gateway) => Ok(gateway),
-            Identity::Administrator(_) | Identity::OnBehalf(_) => Err(unexpected()),
+            Identity::Administrator(_) | Identity::OnBehalf(_) | Identity::Asker(_) => {
+                Err(unexpected())
+            }
         }
     }
 }
@@ -100,7 +113,9 @@ impl OnBehalf {
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
         match request.identity()? {
             Identity::OnBehalf(on_behalf) => Ok(on_behalf),
-            Identity::Administrator(_) | Identity::Gateway(_) => Err(unexpected()),
+            Identity::Administrator(_) | Identity::Gateway(_) | Identity::Asker(_) => {
+                Err(unexpected())
+            }
         }
     }
 
@@ -112,6 +127,25 @@ impl OnBehalf {
             cause.request_id = id.to_string();
         }
         Ok(cause)
+    }
+}
+
+// === impl Asker ===
+
+impl Asker {
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
+        match request.identity()? {
+            Identity::Asker(asker) => Ok(asker),
+            Identity::Administrator(_) | Identity::Gateway(_) | Identity::OnBehalf(_) => {
+                Err(unexpected())
+            }
+        }
+    }
+
+    /// The one that the gateway's caller got.
+    pub(crate) fn request_id<T>(&self, request: &Request<T>) -> Option<RequestId> {
+        self.through.as_ref()?;
+        relayed_request_id(request)
     }
 }
 

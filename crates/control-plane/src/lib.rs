@@ -27,6 +27,7 @@ mod server_info;
 mod signing_keys;
 mod store;
 mod sweep;
+mod tokens;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -44,7 +45,7 @@ use postern_proto::pb::sealed_k8s_auth_config_service_server::SealedK8sAuthConfi
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::pb::signing_key_service_server::SigningKeyServiceServer;
 use postern_proto::permissions::Server;
-use postern_rpc::http::{Component, Readiness};
+use postern_rpc::http::{Component, Readiness, introspection};
 use postern_rpc::server::{self, App, ServeError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -163,6 +164,7 @@ impl Bound {
             server: Server::ControlPlane,
             grpc: services(&context, &stop),
             http: key_set::routes(context.clone()),
+            http: introspection::routes(tokens::Introspection(context.clone())),
             authorizer: authorizer::Sessions::new(&context),
             readiness,
             metrics,
@@ -204,6 +206,7 @@ fn services(context: &Context, shutdown: &CancellationToken) -> Routes {
         .add_service(SigningKeyServiceServer::new(signing_keys::SigningKeys(
             context.clone(),
         )))
+        .add_service(tokens::Tokens::service(context.clone()))
         .add_service(AuditServiceServer::new(audit::Audit(context.clone())))
 }
 

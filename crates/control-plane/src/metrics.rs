@@ -9,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     tokens: Family<TokenLabels, Counter>,
+    introspections: Family<ResultLabels, Counter>,
+    revoked: Family<CauseLabels, Counter>,
     pub(crate) audit: AuditCounts,
     pub(crate) limited: Limited,
     /// A gateway's credential came without its certificate.
@@ -22,11 +24,23 @@ pub(crate) enum Login {
     Assertion,
     /// By an administrator or a gateway.
     AccessKey,
+    /// By the holder of a token, for more time.
+    Renewal,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
     cause: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
     result: &'static str,
 }
 
@@ -51,6 +65,8 @@ impl Metrics {
     pub(crate) fn register(server: &mut postern_rpc::metrics::Metrics) -> Self {
         let this = Self {
             tokens: Family::default(),
+            introspections: Family::default(),
+            revoked: Family::default(),
             audit: AuditCounts::default(),
             limited: server.limited(),
             certificates_refused: Counter::default(),
@@ -60,6 +76,16 @@ impl Metrics {
             "tokens_issued",
             "Requests for access tokens by what came of them",
             this.tokens.clone(),
+        );
+        registry.register(
+            "introspections",
+            "Questions about tokens that were answered, by the answer",
+            this.introspections.clone(),
+        );
+        registry.register(
+            "tokens_revoked",
+            "Tokens that were ended before their time, by who did it",
+            this.revoked.clone(),
         );
         registry.register(
             "audit_events",
@@ -85,10 +111,25 @@ impl Metrics {
             cause: match login {
                 Login::Assertion => "assertion",
                 Login::AccessKey => "access_key",
+                Login::Renewal => "renewal",
             },
             result: if granted { "issued" } else { "refused" },
         };
         self.tokens.get_or_create(&labels).inc();
+    }
+
+    /// A token was ended before its time, by its holder or by somebody else.
+    pub(crate) fn revoked(&self, own: bool) {
+        let cause = if own { "holder" } else { "administrator" };
+        self.revoked.get_or_create(&CauseLabels { cause }).inc();
+    }
+
+    /// A question about a token was answered.
+    pub(crate) fn introspected(&self, active: bool) {
+        let result = if active { "active" } else { "inactive" };
+        self.introspections
+            .get_or_create(&ResultLabels { result })
+            .inc();
     }
 }
 

@@ -30,8 +30,10 @@ pub const MAX_LENGTH: usize = 32 * 1024;
 /// What an assertion says beside the grant.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// SHA-256 of the token that the gateway drew.
+    /// SHA-256 of the token that the gateway drew, or of the one to renew.
     pub token: TokenHash,
+    /// The token is there already, and is to live longer.
+    pub renews: bool,
     /// The K8s auth config that the login came through.
     pub config_uid: Uuid,
     /// The config's seal that it came through.
@@ -59,8 +61,10 @@ pub struct Claims {
     pub jti: Uuid,
     /// When the assertion ends.
     pub expire_time: Timestamp,
-    /// SHA-256 of the token to issue.
+    /// SHA-256 of the token to issue, or to renew.
     pub token: TokenHash,
+    /// The token was issued before, and is to live longer.
+    pub renews: bool,
     /// The K8s auth config that the login came through.
     pub config_uid: Uuid,
     /// The config's seal that it came through, to be compared with the current one.
@@ -87,6 +91,9 @@ struct WireClaims {
     exp: i64,
     jti: Uuid,
     token_sha256: String,
+    // Left out where it is false: a control plane that knows no renewal refuses one, and takes all else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    renews: bool,
     config_uid: Uuid,
     generation: i64,
     gateway: String,
@@ -119,6 +126,7 @@ pub fn sign(grant: Grant, terms: &Terms, key: &SigningKey) -> Result<String, Sig
         exp: issued.saturating_add(terms.life.get().as_secs().cast_signed()),
         jti: terms.jti,
         token_sha256: URL_SAFE_NO_PAD.encode(terms.token.as_bytes()),
+        renews: terms.renews,
         config_uid: terms.config_uid,
         generation: terms.generation,
         gateway: terms.gateway.to_string(),
@@ -162,6 +170,7 @@ pub fn verify(
         jti: claims.jti,
         expire_time,
         token,
+        renews: claims.renews,
         config_uid: claims.config_uid,
         generation: claims.generation,
         gateway: claims

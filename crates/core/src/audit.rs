@@ -47,6 +47,10 @@ events! {
     LoginExplained = "login.explained" Info,
     /// An administrator had a login simulated; nothing was issued.
     LoginSimulated = "login.simulated" Info,
+    /// A token lives longer than it would have.
+    TokenRenewed = "token.renewed" Info,
+    /// A token was ended before its time.
+    TokenRevoked = "token.revoked" Info,
     /// An administrator or a gateway got a token.
     AccessKeyGranted = "access_key.granted" Info,
     /// An access key was refused.

@@ -1,7 +1,6 @@
 //! Auth methods: who may log in, and what the token is like.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;

@@ -130,6 +130,10 @@ reasons! {
     AssertionConfigMismatch = "ASSERTION_CONFIG_MISMATCH",
     /// The gateway's address is outside `gw_bound_ips`, or unknown.
     GatewayIpNotBound = "GATEWAY_IP_NOT_BOUND",
+    /// The token to renew doesn't exist, or is no good any more.
+    RenewedTokenUnknown = "RENEWED_TOKEN_UNKNOWN",
+    /// The token to renew is another method's, config's, service account's or pod's.
+    RenewedTokenOfAnother = "RENEWED_TOKEN_OF_ANOTHER",
     /// The `jti` was used before, by other bytes or another gateway.
     AssertionReplayed = "ASSERTION_REPLAYED",
 }

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use postern_core::access_id::{AccessId, AccessIdError};
+use postern_core::access_token::{AccessToken, AccessTokenError};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::resource_id::{ResourceId, ResourceIdError};
 use postern_proto::pb;
+use postern_proto::pb::auth_service_renew_request::Credential as RenewalCredential;
 use postern_proto::pb::auth_service_server::{AuthService, AuthServiceServer};
 use postern_proto::pb::authenticate_request::Credential;
+use postern_rpc::caller::Caller;
+use postern_rpc::deadline::Deadline;
 use postern_rpc::error::Error;
 use postern_rpc::request::RequestExt as _;
 use secrecy::SecretString;
@@ -46,6 +50,15 @@ impl AuthHandler {
         };
         Ok(response(self.login.login(&attempt).await?))
     }
+
+    async fn prolong(
+        &self,
+        request: Request<pb::AuthServiceRenewRequest>,
+    ) -> Result<pb::AuthServiceRenewResponse, Error> {
+        let (caller, deadline) = (request.caller()?, request.deadline()?);
+        let (attempt, access_token) = parse_renewal(request.into_inner(), caller, deadline)?;
+        Ok(renewed(self.login.renew(&attempt, &access_token).await?))
+    }
 }
 
 #[tonic::async_trait]
@@ -55,6 +68,13 @@ impl AuthService for AuthHandler {
         request: Request<pb::AuthenticateRequest>,
     ) -> Result<Response<pb::AuthenticateResponse>, Status> {
         Ok(Response::new(self.handle(request).await?))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<pb::AuthServiceRenewRequest>,
+    ) -> Result<Response<pb::AuthServiceRenewResponse>, Status> {
+        Ok(Response::new(self.prolong(request).await?))
     }
 }
 
@@ -81,6 +101,51 @@ fn parse(
     match (access_id, config, token) {
         (Some(access_id), Some(config), Some(token)) => Ok((access_id, config, token)),
         _ => Err(faults.into_invalid()),
+    }
+}
+
+/// A renewal: a login, and the token that is to live longer.
+fn parse_renewal(
+    request: pb::AuthServiceRenewRequest,
+    caller: Caller,
+    deadline: Deadline,
+) -> Result<(Attempt, AccessToken), Invalid> {
+    let mut faults = Violations::default();
+    let access_token = match request.access_token.parse() {
+        Err(AccessTokenError::Empty) => faults.check("access_token", Err(EMPTY)),
+        parsed => faults.check("access_token", parsed),
+    };
+    let login = parse(pb::AuthenticateRequest {
+        access_id: request.access_id,
+        k8s_auth_config: request.k8s_auth_config,
+        credential: request
+            .credential
+            .map(|RenewalCredential::ServiceAccountToken(token)| {
+                Credential::ServiceAccountToken(token)
+            }),
+    });
+    let (Some((access_id, config, token)), Some(access_token)) =
+        (faults.absorb(login), access_token)
+    else {
+        return Err(faults.into_invalid());
+    };
+    faults.finish()?;
+    let attempt = Attempt {
+        access_id,
+        config,
+        token,
+        caller,
+        deadline,
+    };
+    Ok((attempt, access_token))
+}
+
+fn renewed(answer: pb::ExchangeAssertionResponse) -> pb::AuthServiceRenewResponse {
+    pb::AuthServiceRenewResponse {
+        accessor: answer.accessor,
+        expire_time: answer.expire_time,
+        expires_in: answer.expires_in,
+        sub_claims: answer.sub_claims,
     }
 }
 

@@ -6,6 +6,8 @@ use postern_core::access_token::AccessToken;
 use postern_proto::permissions::Need;
 use postern_rpc::error::Error;
 use postern_rpc::layers::{self, Call};
+use postern_rpc::request::RequestExt as _;
+use tonic::Request;
 
 use crate::control_plane::{ControlPlane, OnBehalf};
 
@@ -14,6 +16,17 @@ use crate::control_plane::{ControlPlane, OnBehalf};
 pub(crate) struct Authorizer {
     control_plane: Arc<ControlPlane>,
 }
+
+/// Who is calling, as far as this gateway knows.
+#[derive(Clone)]
+pub(crate) enum Identity {
+    Administrator(Administrator),
+    Asker(Asker),
+}
+
+/// Who asks about a token: the control plane judges.
+#[derive(Clone)]
+pub(crate) struct Asker(pub(crate) OnBehalf);
 
 /// An administrator whom the control plane allows this call.
 #[derive(Clone)]
@@ -27,6 +40,29 @@ pub(crate) struct Who {
     pub(crate) accessor: String,
 }
 
+impl Administrator {
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
+        match request.identity()? {
+            Identity::Administrator(administrator) => Ok(administrator),
+            Identity::Asker(_) => Err(unexpected()),
+        }
+    }
+}
+
+impl Asker {
+    pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
+        match request.identity()? {
+            Identity::Asker(asker) => Ok(asker),
+            Identity::Administrator(_) => Err(unexpected()),
+        }
+    }
+}
+
+/// The table of permissions and a handler disagree: that must not pass.
+fn unexpected() -> Error {
+    Error::internal("the request's identity is of another kind than its method needs")
+}
+
 impl Authorizer {
     pub(crate) fn new(control_plane: Arc<ControlPlane>) -> Self {
         Self { control_plane }
@@ -34,11 +70,17 @@ impl Authorizer {
 }
 
 impl layers::Authorizer for Authorizer {
-    type Identity = Administrator;
+    type Identity = Identity;
 
-    async fn authorize(&self, call: Call) -> Result<Administrator, Error> {
+    async fn authorize(&self, call: Call) -> Result<Identity, Error> {
         match call.need {
             Need::Narrowed(_) => {}
+            Need::OwnTokenOr(_) | Need::OwnToken => {
+                return Ok(Identity::Asker(Asker(OnBehalf {
+                    token: call.bearer,
+                    request_id: call.caller.request_id,
+                })));
+            }
             Need::Anonymous
             | Need::Holder(_)
             | Need::Gateway
@@ -67,6 +109,6 @@ impl layers::Authorizer for Authorizer {
             access_id: known.access_id,
             accessor: known.accessor,
         };
-        Ok(Administrator(administrator, who))
+        Ok(Identity::Administrator(Administrator(administrator, who)))
     }
 }

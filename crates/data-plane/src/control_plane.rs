@@ -2,6 +2,7 @@
 
 mod configs;
 mod session;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;

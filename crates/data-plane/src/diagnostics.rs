@@ -79,7 +79,7 @@ impl Diagnostics {
         &self,
         request: Request<pb::ExplainAuthenticationRequest>,
     ) -> Result<pb::ExplainAuthenticationResponse, Error> {
-        let Administrator(_, who) = request.identity()?;
+        let Administrator(_, who) = Administrator::of(&request)?;
         let (caller, deadline) = (request.caller()?, request.deadline()?);
         let question = question(request.into_inner(), caller.clone(), deadline)?;
         let explained = self.login.explain(question).await?;
@@ -93,7 +93,7 @@ impl Diagnostics {
         &self,
         request: Request<pb::SimulateAuthenticationRequest>,
     ) -> Result<pb::SimulateAuthenticationResponse, Error> {
-        let Administrator(_, who) = request.identity()?;
+        let Administrator(_, who) = Administrator::of(&request)?;
         let (caller, deadline) = (request.caller()?, request.deadline()?);
         let pb::SimulateAuthenticationRequest {
             policy,

@@ -28,12 +28,12 @@ mod sample;
 mod sealing;
 mod server_info;
 mod snapshot;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use futures::future::BoxFuture;
 use postern_core::clock::Clock;
 use postern_core::k8s_auth_config::AllowedApiServers;
@@ -42,6 +42,7 @@ use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::permissions::Server;
 use postern_rpc::client::FollowTarget;
 pub use postern_rpc::http::Readiness;
+use postern_rpc::http::introspection;
 use postern_rpc::server::{self, App};
 pub use postern_rpc::server::{BindError, ServeError};
 use tokio::task::JoinSet;
@@ -188,7 +189,9 @@ impl Bound {
         let app = App {
             server: Server::Gateway,
             grpc: gateway.routes(),
-            http: Router::new(),
+            http: introspection::routes(tokens::Introspection::new(Arc::clone(
+                &gateway.control_plane,
+            ))),
             authorizer: Authorizer::new(Arc::clone(&gateway.control_plane)),
             readiness,
             metrics,
@@ -296,6 +299,7 @@ impl Gateway {
         Routes::new(AuthHandler::service(login))
             .add_service(diagnostics.service())
             .add_service(configs.service())
+            .add_service(tokens::Tokens::service(Arc::clone(&self.control_plane)))
             .add_service(ServerInfoServiceServer::new(info))
     }
 }

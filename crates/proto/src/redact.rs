@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::pb;
+use crate::pb::auth_service_renew_request::Credential as RenewalCredential;
 use crate::pb::authenticate_request::Credential;
 use crate::sealed;
 
@@ -56,7 +57,9 @@ redacted!(pb::K8sAuthConfigSecrets { ; signing_key, token_reviewer_jwt, k8s_clie
 redacted!(pb::ExplainAuthenticationRequest { k8s_auth_config, access_id, client_ip; service_account_token });
 redacted!(pb::CreateGatewayResponse { gateway, deployment_id; access_key });
 redacted!(pb::ExchangeAssertionRequest { access_id, request_id; assertion });
+redacted!(pb::AuthServiceRenewRequest { access_id, k8s_auth_config, credential; access_token });
 redacted!(pb::IntrospectRequest { client_address, caller_address; token });
+redacted!(pb::RevokeRequest { accessor, caller_address; token });
 redacted!(sealed::K8sAuthConfig {
     name, uid, generation, access_id, k8s_host, k8s_ca_cert, k8s_issuers, disable_issuer_validation,
     disabled, token_exp_seconds, tls_server_name, reviewer, cluster_api_type, k8s_client_certificate,
@@ -65,6 +68,15 @@ redacted!(sealed::K8sAuthConfig {
 });
 
 impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::ServiceAccountToken(token) = self;
+        f.debug_tuple("ServiceAccountToken")
+            .field(&Redacted(token.is_set()))
+            .finish()
+    }
+}
+
+impl fmt::Debug for RenewalCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::ServiceAccountToken(token) = self;
         f.debug_tuple("ServiceAccountToken")

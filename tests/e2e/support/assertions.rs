@@ -97,6 +97,7 @@ impl World {
         let grant = policy::decide(admission, facts, now).unwrap();
         let terms = Terms {
             token: AccessToken::generate().unwrap().hash(),
+            renews: false,
             config_uid: forgery.config_uid,
             generation: forgery.generation,
             gateway: forgery.gateway.parse().unwrap(),

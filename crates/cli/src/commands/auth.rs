@@ -12,9 +12,6 @@ use crate::flags::{Connection, OutputFlags, present};
 use crate::session::{Server, Session};
 use crate::{output, values};
 
-/// Where Kubernetes puts a pod's token.
-const MOUNTED: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-
 /// Log in with a service-account token and print an access token
 #[derive(Debug, Args)]
 pub(crate) struct AuthArgs {
@@ -64,24 +61,10 @@ pub(crate) async fn run(
 
 impl AuthArgs {
     fn token(&self) -> Result<SecretString, Failure> {
-        const FLAG: &str = "--k8s-service-account-token";
-        let given = values::secret(
-            FLAG,
+        values::pods_token(
             self.k8s_service_account_token.as_deref(),
             self.k8s_service_account_token_file.as_deref(),
-        )?;
-        let token = match given {
-            Some(token) => token,
-            None if std::path::Path::new(MOUNTED).exists() => values::read(FLAG, MOUNTED)?,
-            None => {
-                return Err(Failure::usage(format!(
-                    "there is no token in {MOUNTED}: this isn't a pod"
-                ))
-                .hint("give one with --k8s-service-account-token-file"));
-            }
-        };
-        let token = values::service_account_token(token.expose_secret());
-        Ok(SecretString::from(token))
+        )
     }
 
     fn is_projected(&self) -> bool {

@@ -20,4 +20,5 @@ pub(crate) mod seal_key;
 pub(crate) mod serve;
 pub(crate) mod signing_key;
 pub(crate) mod simulate;
+pub(crate) mod token;
 pub(crate) mod tour;

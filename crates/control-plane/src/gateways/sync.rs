@@ -101,10 +101,12 @@ impl GatewaySync {
     ) -> Result<pb::ExchangeAssertionResponse, Error> {
         let exchange = self.presented(request)?;
         let exchanged = self.context.store.exchange(&exchange).await?;
-        let granted = matches!(exchanged, Exchanged::Granted(_));
-        self.context
-            .metrics
-            .asked_for_token(Login::Assertion, granted);
+        let (login, granted) = match &exchanged {
+            Exchanged::Granted(Granted { renewed: true, .. }) => (Login::Renewal, true),
+            Exchanged::Granted(_) => (Login::Assertion, true),
+            Exchanged::Refused(_) => (Login::Assertion, false),
+        };
+        self.context.metrics.asked_for_token(login, granted);
         match exchanged {
             Exchanged::Granted(granted) => {
                 self.note_key_use(&exchange).await;

@@ -35,7 +35,9 @@ impl ConfigCaller {
         match request.identity()? {
             Identity::Administrator(administrator) => Ok(Self::Administrator(administrator)),
             Identity::OnBehalf(on_behalf) => Ok(Self::OnBehalf(on_behalf)),
-            Identity::Gateway(_) => Err(Error::internal("a gateway alone reads no config here")),
+            Identity::Gateway(_) | Identity::Asker(_) => {
+                Err(Error::internal("a gateway alone reads no config here"))
+            }
         }
     }
 

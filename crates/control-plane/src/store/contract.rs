@@ -16,8 +16,10 @@ mod races;
 mod roles;
 mod signing_keys;
 mod single_use;
+mod token_life;
 mod tokens;
 mod unreadable;
+mod uses;
 
 /// A test for each engine out of each `async fn case(bed: Bed)`.
 macro_rules! on_both_engines {

@@ -12,7 +12,7 @@ use postern_core::reason::DenyReason;
 use postern_core::resource_id::ConfigName;
 use postern_core::{ip, resource_id::ResourceId, sub_claim};
 
-use super::{Exchange, Inconsistent};
+use super::{Exchange, Granted, Inconsistent};
 
 /// What the exchange must know of a K8s auth config.
 #[derive(sqlx::FromRow)]
@@ -170,22 +170,23 @@ pub(super) fn granted(
     method: &AuthMethod,
     grant: &Grant,
     config: &ConfigName,
-    accessor: &str,
+    granted: &Granted,
 ) -> Event {
+    let kind = if granted.renewed {
+        EventKind::TokenRenewed
+    } else {
+        EventKind::LoginGranted
+    };
     Event {
         request_id: request.request_id.clone(),
         gateway: request.gateway.name.to_string(),
         access_id: grant.access_id().to_string(),
         k8s_auth_config: config.to_string(),
         caller_ip: grant.facts().client_ip,
-        accessor: accessor.to_owned(),
+        accessor: granted.accessor.to_string(),
         rule: Some(grant.rule()),
         facts: Some(grant.facts().clone()),
         sub_claims: logged_claims(method, grant.facts(), config),
-        ..Event::new(
-            EventKind::LoginGranted,
-            Component::ControlPlane,
-            request.now,
-        )
+        ..Event::new(kind, Component::ControlPlane, request.now)
     }
 }

@@ -24,6 +24,7 @@ mod sqlite;
 mod time;
 mod types;
 mod url;
+mod worth;
 
 #[cfg(test)]
 mod contract;
@@ -56,6 +57,9 @@ pub(crate) use types::{
     LoggedIn, MethodRef, NewAssociation, Session, Snapshot, SpeaksFor,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
+pub(crate) use worth::{
+    Inspection, Introspected, Prolonged, Renewal, Renewed, Revocation, Shown, Subject, WhichToken,
+};
 
 /// The one way to the database. Clones share it.
 #[derive(Clone)]
@@ -373,6 +377,22 @@ impl Store {
     /// Whom a token stands for; `None` when it isn't good, for whatever reason.
     pub(crate) async fn session(&self, token: &TokenHash, now: Timestamp) -> Read<Option<Session>> {
         on_engine!(self.session(token, now))
+    }
+
+    /// What a token is worth there, and what it says; `None` when it isn't good, for whatever
+    /// reason.
+    pub(crate) async fn introspect(&self, inspection: &Inspection) -> Read<Option<Introspected>> {
+        on_engine!(self.introspect(inspection))
+    }
+
+    /// Ends a token. Whether there was such a one.
+    pub(crate) async fn revoke(&self, revocation: &Revocation) -> Read<bool> {
+        on_engine!(self.revoke(revocation))
+    }
+
+    /// Gives a token that an access key was shown for more time.
+    pub(crate) async fn renew(&self, renewal: &Renewal) -> Read<Renewed> {
+        on_engine!(self.renew(renewal))
     }
 
     /// An assertion for a token. After [`StoreError::Unavailable`] it can be asked for again with

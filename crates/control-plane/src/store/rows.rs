@@ -8,8 +8,8 @@ mod config;
 mod gateway;
 mod method;
 mod role;
-mod session;
 mod signing_key;
+mod token;
 
 use std::str::FromStr;
 
@@ -24,8 +24,8 @@ pub(super) use config::ConfigRow;
 pub(super) use gateway::GatewayRow;
 pub(super) use method::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods};
 pub(super) use role::{AssociationRow, RoleColumns, RoleRow, held};
-pub(super) use session::SessionRow;
 pub(super) use signing_key::SigningKeyRow;
+pub(super) use token::{TokenRow, TokenSubject};
 
 /// Names the row in errors.
 struct RowOf<'k> {

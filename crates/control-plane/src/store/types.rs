@@ -224,6 +224,8 @@ pub(crate) struct Granted {
     pub(crate) accessor: Accessor,
     pub(crate) expire_time: Timestamp,
     pub(crate) sub_claims: SubClaims,
+    /// It was there before, and lives longer now.
+    pub(crate) renewed: bool,
 }
 
 /// All that one gateway needs, as of one revision.

@@ -150,6 +150,7 @@ impl World {
         let view = setup.config.view.as_ref().unwrap();
         let terms = Terms {
             token: token.hash(),
+            renews: false,
             config_uid: view.meta.as_ref().unwrap().uid.parse().unwrap(),
             generation: view.generation,
             gateway: GATEWAY.parse().unwrap(),

@@ -19,6 +19,7 @@ fn world() -> World {
         key,
         terms: Terms {
             token: TokenHash::try_from([7u8; 32].as_slice()).unwrap(),
+            renews: false,
             config_uid: Uuid::from_u128(2),
             generation: 5,
             gateway: "default".parse().unwrap(),

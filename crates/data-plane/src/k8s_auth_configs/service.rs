@@ -7,10 +7,11 @@ use postern_rpc::request::RequestExt as _;
 use tonic::{Request, Response, Status};
 
 use super::{Context, K8sAuthConfigs};
+use crate::authorizer::Administrator;
 
 fn context<T>(request: &Request<T>) -> Result<Context, Error> {
     Ok(Context {
-        administrator: request.identity()?,
+        administrator: Administrator::of(request)?,
         deadline: request.deadline()?,
     })
 }

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use postern_proto::pb;
 use postern_rpc::error::Reason;
 use postern_rpc::metrics::UNKNOWN;
 
 use super::stop::{Fault, Stop};
-use super::{Attempt, Granted, Login};
+use super::{Attempt, Login};
 use crate::cluster::ReviewFault;
 use crate::metrics::LoginLabels;
 
@@ -73,7 +74,7 @@ impl Login {
     pub(super) fn measure(
         &self,
         attempt: &Attempt,
-        result: &Result<Granted, Stop>,
+        result: &Result<pb::ExchangeAssertionResponse, Stop>,
         stopwatch: Stopwatch,
     ) {
         let method = self.snapshot.method(&attempt.access_id);
@@ -91,7 +92,7 @@ impl Login {
     }
 }
 
-fn ended(result: &Result<Granted, Stop>) -> (&'static str, &'static str) {
+fn ended(result: &Result<pb::ExchangeAssertionResponse, Stop>) -> (&'static str, &'static str) {
     match result {
         Ok(_) => ("allow", "OK"),
         Err(Stop::Shape(_)) => ("invalid", Reason::InvalidArgument.as_str()),

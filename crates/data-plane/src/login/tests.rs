@@ -120,8 +120,15 @@ impl Tutorial {
             deadline: Deadline::after(Duration::from_secs(2)),
             ..attempt("")
         };
+        let purpose = Purpose::Issue(AccessToken::generate().unwrap().hash());
         let stop = login
-            .through(&route, &Arc::new(token), &attempt, &mut Stopwatch::start())
+            .through(
+                &route,
+                &Arc::new(token),
+                &attempt,
+                purpose,
+                &mut Stopwatch::start(),
+            )
             .await
             .err();
         (

@@ -54,7 +54,7 @@ pub(crate) fn complete(headers: &mut HeaderMap, id: RequestId) -> Option<Code> {
     Some(status.code())
 }
 
-fn log(error: &Error) {
+pub(crate) fn log(error: &Error) {
     match error {
         Error::Internal(source) => {
             tracing::error!(error = chain(source.as_ref()), "internal error");

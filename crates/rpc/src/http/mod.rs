@@ -1,5 +1,6 @@
 //! `/livez` and `/readyz`, for probes.
 
+pub mod introspection;
 mod readiness;
 
 use std::collections::BTreeMap;

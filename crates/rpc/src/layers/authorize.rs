@@ -108,7 +108,9 @@ fn credentials(
         | Need::Holder(_)
         | Need::Narrowed(_)
         | Need::Gateway
-        | Need::GatewayOnBehalfOrHolder(_) => Ok((bearer, on_behalf_of)),
+        | Need::GatewayOnBehalfOrHolder(_)
+        | Need::OwnTokenOr(_)
+        | Need::OwnToken => Ok((bearer, on_behalf_of)),
     }
 }
 

@@ -206,6 +206,8 @@ pub(super) struct Login<'b> {
     pub(super) gateway: &'b Gateway,
     pub(super) config_uid: Uuid,
     pub(super) token: AccessToken,
+    pub(super) renews: bool,
+    pub(super) now: Timestamp,
     pub(super) jti: Uuid,
     pub(super) facts: Facts,
 }
@@ -223,6 +225,8 @@ impl<'b> Login<'b> {
             gateway,
             config_uid: config.view.uid,
             token: AccessToken::generate().unwrap(),
+            renews: false,
+            now: noon(),
             jti: Uuid::new_v4(),
             facts: facts(),
         }
@@ -240,16 +244,18 @@ impl<'b> Login<'b> {
             })
             .unwrap(),
         ];
-        let admission = policy::admit(&lenient, Some("10.2.3.4".parse().unwrap()), noon()).unwrap();
-        let grant = policy::decide(admission, self.facts.clone(), noon()).unwrap();
+        let client_ip = Some("10.2.3.4".parse().unwrap());
+        let admission = policy::admit(&lenient, client_ip, self.now).unwrap();
+        let grant = policy::decide(admission, self.facts.clone(), self.now).unwrap();
         let terms = Terms {
             token: self.token.hash(),
+            renews: self.renews,
             config_uid: self.config_uid,
             generation: 1,
             gateway: self.gateway.name.clone(),
             instance: "replica-1".to_owned(),
             deployment: DEPLOYMENT,
-            now: noon(),
+            now: self.now,
             life: TokenExp::parse(60, 0).unwrap(),
             jti: self.jti,
         };
@@ -265,7 +271,7 @@ impl<'b> Login<'b> {
             deployment: DEPLOYMENT,
             accessor: Accessor::generate().unwrap(),
             request_id: request_id.to_owned(),
-            now: noon(),
+            now: self.now,
         }
     }
 }

@@ -16,7 +16,7 @@ use sqlx::Connection as _;
 
 use super::super::BEGIN_LOGIN;
 use super::kept::Lent;
-use super::{Engine, audit};
+use super::{Engine, audit, feed};
 use crate::store::batches::Worker;
 use crate::store::exchange::{self, Refusal};
 use crate::store::{Exchange, Exchanged, Granted, Inconsistent, StoreError};
@@ -97,8 +97,10 @@ impl Exchanges {
     /// One transaction. No login is answered before its commit.
     async fn on(&self, mut lent: Lent, requests: &[Exchange]) -> Result<Vec<Answer>, StoreError> {
         let mut tx = lent.connection.begin_with(BEGIN_LOGIN).await?;
+        // Before the rules: what is revoked while this goes on has a later revision.
+        let revision = feed::revision(&mut tx).await?;
         let decisions = decide::all(&mut tx, &self.0.parsed, requests).await?;
-        let settled = issue::all(&mut tx, requests, decisions).await?;
+        let settled = issue::all(&mut tx, revision, requests, decisions).await?;
         let events = requests.iter().zip(&settled);
         let events: Vec<Event> = events.filter_map(|(r, settled)| settled.event(r)).collect();
         let new = audit::insert(&mut tx, &events).await?;
@@ -121,8 +123,7 @@ impl Settled {
                     config,
                     ..
                 } = &**allowed;
-                let accessor = granted.accessor.as_str();
-                Some(exchange::granted(request, method, grant, config, accessor))
+                Some(exchange::granted(request, method, grant, config, granted))
             }
             Self::Refused(refusal) => Some(refusal.event(request)),
             Self::Again(_) | Self::Fault(_) => None,

@@ -84,7 +84,7 @@ impl Engine {
     }
 }
 
-async fn revision(connection: &mut Connection) -> Result<i64, StoreError> {
+pub(super) async fn revision(connection: &mut Connection) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar("SELECT value FROM revision")
         .fetch_one(connection)
         .await?)

@@ -15,6 +15,7 @@ mod roles;
 mod session;
 mod signing_keys;
 mod sweep;
+mod token_life;
 mod tokens;
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Whom a token stands for. Asked at every call that needs a credential, so that a revocation holds
-//! at once: calls that come together share the answers, and none gets one that was read before it
-//! came.
+//! What a token is worth. Asked at every call that needs a credential, and at every question about
+//! a token, so that a revocation holds at once: calls that come together share what was read, and
+//! none gets what was read before it came.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,35 +8,78 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use postern_core::access_token::TokenHash;
 use postern_core::permission::Permissions;
+use postern_core::role::Role;
 
 use super::kept::Lent;
 use super::{Connection, Engine, associations};
 use crate::store::batches::Worker;
-use crate::store::rows::SessionRow;
-use crate::store::{Session, StoreError};
+use crate::store::rows::TokenRow;
+use crate::store::{Inspection, Introspected, Session, StoreError};
 
-pub(super) type Answer = Result<Option<Session>, StoreError>;
+pub(super) type Answer = Result<Option<Arc<Found>>, StoreError>;
 
 /// Answers batches of questions.
 struct Sessions(Arc<Engine>);
 
 /// A token as it is stored, and what its roles let it do.
-struct Found {
-    row: SessionRow,
+pub(super) struct Found {
+    row: TokenRow,
+    roles: Vec<Role>,
     permissions: Permissions,
 }
 
 impl Engine {
+    /// Whom a token stands for. One use of it, where those are limited.
     pub(in crate::store) async fn session(
         self: &Arc<Self>,
         token: &TokenHash,
         now: Timestamp,
-    ) -> Answer {
+    ) -> Result<Option<Session>, StoreError> {
+        let Some(found) = self.counting(token, now).await? else {
+            return Ok(None);
+        };
+        let session = found.row.session(&found.permissions)?;
+        Ok(self.spend(token, &found.row).await?.then_some(session))
+    }
+
+    /// What a token is and says. One use of it, where those are limited and it is good.
+    pub(in crate::store) async fn introspect(
+        self: &Arc<Self>,
+        inspection: &Inspection,
+    ) -> Result<Option<Introspected>, StoreError> {
+        let Inspection { token, shown, now } = inspection;
+        let Some(found) = self.counting(token, *now).await? else {
+            return Ok(None);
+        };
+        if !found.row.is_good_for(shown)? {
+            return Ok(None);
+        }
+        let roles = found.roles.iter().map(|role| role.id.to_string());
+        let introspected = found.row.introspected(roles.collect())?;
+        Ok(self.spend(token, &found.row).await?.then_some(introspected))
+    }
+
+    async fn counting(self: &Arc<Self>, token: &TokenHash, now: Timestamp) -> Answer {
         let worker = || Sessions(Arc::clone(self));
         match self.sessions.ask((*token, now), worker).await {
             Ok(answer) => answer,
             Err(gone) => Err(gone.into()),
         }
+    }
+
+    /// Whether there was a use left: whoever takes the last one is alone, since the database takes
+    /// one after another.
+    async fn spend(&self, token: &TokenHash, row: &TokenRow) -> Result<bool, StoreError> {
+        if !row.has_limited_uses() {
+            return Ok(true);
+        }
+        let spent = sqlx::query(
+            "UPDATE tokens SET uses_left = uses_left - 1 WHERE hash = $1 AND uses_left > 0",
+        )
+        .bind(token.as_bytes().as_slice())
+        .execute(&self.writers)
+        .await?;
+        Ok(spent.rows_affected() == 1)
     }
 }
 
@@ -74,7 +117,7 @@ impl Sessions {
         mut lent: Lent,
         questions: &[(TokenHash, Timestamp)],
     ) -> Result<Vec<Answer>, StoreError> {
-        let mut read: BTreeMap<&[u8], Result<Option<Found>, StoreError>> = BTreeMap::new();
+        let mut read: BTreeMap<&[u8], Answer> = BTreeMap::new();
         for (token, _) in questions {
             let hash = token.as_bytes().as_slice();
             if read.contains_key(hash) {
@@ -82,7 +125,9 @@ impl Sessions {
             }
             match found(&mut lent.connection, hash).await {
                 // One token's row, or a role of its, is no reason to fail the others.
-                answer @ (Ok(_) | Err(StoreError::Inconsistent(_))) => read.insert(hash, answer),
+                answer @ (Ok(_) | Err(StoreError::Inconsistent(_))) => {
+                    read.insert(hash, answer.map(|found| found.map(Arc::new)))
+                }
                 Err(fault) => return Err(fault),
             };
         }
@@ -93,7 +138,7 @@ impl Sessions {
                 Some(Err(fault)) => return Err(fault.again()),
                 Some(Ok(Some(found))) => found,
             };
-            Ok(found.row.session(&found.permissions, *now)?)
+            Ok(found.row.counts(*now)?.then(|| Arc::clone(found)))
         };
         Ok(questions.iter().map(answer).collect())
     }
@@ -103,24 +148,34 @@ async fn found(connection: &mut Connection, hash: &[u8]) -> Result<Option<Found>
     let Some(row) = row(connection, hash).await? else {
         return Ok(None);
     };
-    let mut permissions = Permissions::default();
+    let mut roles = Vec::new();
     if let Some(method_uid) = row.method_uid() {
         let (claims, forced) = (row.sub_claims()?, row.force_sub_claims());
-        let roles = associations::roles_of_token(connection, method_uid, &claims, forced);
-        for role in roles.await? {
-            permissions.extend(&role.permissions());
-        }
+        roles = associations::roles_of_token(connection, method_uid, &claims, forced).await?;
     }
-    Ok(Some(Found { row, permissions }))
+    let mut permissions = Permissions::default();
+    for role in &roles {
+        permissions.extend(&role.permissions());
+    }
+    Ok(Some(Found {
+        row,
+        roles,
+        permissions,
+    }))
 }
 
-async fn row(connection: &mut Connection, hash: &[u8]) -> Result<Option<SessionRow>, sqlx::Error> {
+/// A token with all that decides whether it counts.
+pub(super) async fn row(
+    connection: &mut Connection,
+    hash: &[u8],
+) -> Result<Option<TokenRow>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT t.kind, t.access_id, t.accessor, t.narrowed_gateway_uid, t.expire_time,
-                t.method_uid, t.sub_claims, m.force_sub_claims AS method_force_sub_claims,
+        "SELECT t.kind, t.access_id, t.accessor, t.narrowed_gateway_uid, t.method_uid,
+                t.config_uid, t.service_account_uid, t.pod_uid, t.sub_claims, t.issue_time,
+                t.expire_time, t.max_expire_time, t.uses_left,
                 m.kind AS method_kind, m.disabled AS method_disabled,
                 m.access_expire_time AS method_access_expire_time,
-                m.bound_ips AS method_bound_ips,
+                m.bound_ips AS method_bound_ips, m.force_sub_claims AS method_force_sub_claims,
                 g.uid AS gateway_uid, g.name AS gateway_name, n.name AS narrowed_to
          FROM tokens t
          LEFT JOIN auth_methods m ON m.uid = t.method_uid

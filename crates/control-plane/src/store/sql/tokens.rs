@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postern_core::access_token::TokenHash;
 use postern_core::audit::{Component, Event, EventKind};
-use postern_core::auth_method::{AuthMethod, Kind};
+use postern_core::auth_method::{AuthMethod, Kind, TokenUses};
 use postern_core::ip;
 use sqlx::Row as _;
 
-use super::{Connection, Engine, audit, auth_methods, gateways};
+use super::{Connection, Engine, audit, auth_methods, feed, gateways};
 use crate::store::time::{micros, stored};
 use crate::store::{Inconsistent, KeyDenial, LogIn, LoggedIn, StoreError};
 
@@ -24,11 +24,16 @@ struct Allowed {
     narrowed_gateway_uid: Option<String>,
     gateway_name: String,
     expire_time: Timestamp,
+    /// No renewal goes beyond. `None`: it isn't renewed, another one is asked for.
+    max_expire_time: Option<Timestamp>,
+    uses: Option<TokenUses>,
 }
 
 impl Engine {
     pub(in crate::store) async fn log_in(&self, login: &LogIn) -> Result<LoggedIn, StoreError> {
         let mut tx = self.begin_login().await?;
+        // Before the rules: what is revoked while this goes on has a later revision.
+        let rules_revision = feed::revision(&mut tx).await?;
         let decision = decide(&mut tx, login).await?;
         let mut event = Event {
             request_id: login.request_id.clone(),
@@ -43,7 +48,7 @@ impl Engine {
         };
         let answer = match decision {
             Ok(allowed) => {
-                insert(&mut tx, login, &allowed).await?;
+                insert(&mut tx, login, &allowed, rules_revision).await?;
                 event.accessor = login.accessor.to_string();
                 event.gateway = allowed.gateway_name;
                 LoggedIn::Granted {
@@ -99,6 +104,8 @@ async fn decide(connection: &mut Connection, login: &LogIn) -> Result<Decision, 
         narrowed_gateway_uid: None,
         gateway_name: name,
         expire_time: after(login.now, GATEWAY_TOKEN_TTL),
+        max_expire_time: None,
+        uses: None,
     }))
 }
 
@@ -144,6 +151,10 @@ async fn administrator(
             .as_ref()
             .map(|g| g.name.to_string())
             .unwrap_or_default(),
+        max_expire_time: narrowed
+            .is_none()
+            .then(|| method.max_expire_time(login.now)),
+        uses: method.settings.token_num_uses,
         narrowed_gateway_uid: narrowed.map(|gateway| gateway.uid.to_string()),
     }))
 }
@@ -196,12 +207,13 @@ async fn insert(
     connection: &mut Connection,
     login: &LogIn,
     allowed: &Allowed,
+    rules_revision: i64,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO tokens
              (hash, accessor, kind, access_id, method_uid, gateway_uid, narrowed_gateway_uid,
-              sub_claims, issue_time, expire_time)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, '{}', $8, $9)",
+              sub_claims, issue_time, expire_time, max_expire_time, rules_revision, uses_left)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, '{}', $8, $9, $10, $11, $12)",
     )
     .bind(login.token.as_bytes().as_slice())
     .bind(login.accessor.as_str())
@@ -212,6 +224,9 @@ async fn insert(
     .bind(&allowed.narrowed_gateway_uid)
     .bind(micros(login.now))
     .bind(micros(allowed.expire_time))
+    .bind(allowed.max_expire_time.map(micros))
+    .bind(rules_revision)
+    .bind(allowed.uses.map(|uses| i64::from(uses.get())))
     .execute(connection)
     .await?;
     Ok(())

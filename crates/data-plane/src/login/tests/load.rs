@@ -20,7 +20,8 @@ async fn run(login: &Login, route: &Route, token: &str) -> Stop {
         ..attempt("")
     };
     let mut stopwatch = Stopwatch::start();
-    let done = login.through(route, &token, &attempt, &mut stopwatch);
+    let purpose = Purpose::Issue(AccessToken::generate().unwrap().hash());
+    let done = login.through(route, &token, &attempt, purpose, &mut stopwatch);
     done.await
         .err()
         .unwrap_or_else(|| panic!("no control plane, no token"))

@@ -8,10 +8,10 @@ use postern_core::access_token::Accessor;
 use postern_core::reason::DenyReason;
 use sqlx::QueryBuilder;
 
-use super::super::{Connection, Db, portions};
+use super::super::{Connection, Db, portions, session};
 use super::{Allowed, Decision, Settled};
 use crate::store::exchange::Refusal;
-use crate::store::rows::to_json;
+use crate::store::rows::{TokenSubject, to_json};
 use crate::store::time::{micros, stored, time};
 use crate::store::{Exchange, Granted, Inconsistent, StoreError};
 
@@ -23,6 +23,8 @@ struct Login<'r> {
     allowed: Allowed,
     /// Of the assertion.
     sha256: Digest,
+    /// Of one that renews: what is there of its token.
+    renews: Option<Granted>,
     standing: Standing,
 }
 
@@ -43,6 +45,7 @@ enum Standing {
 /// two transactions wait for each other.
 pub(super) async fn all(
     connection: &mut Connection,
+    rules_revision: i64,
     requests: &[Exchange],
     decisions: Vec<Decision>,
 ) -> Result<Vec<Settled>, StoreError> {
@@ -54,9 +57,11 @@ pub(super) async fn all(
             Err(fault) => settled.push((place, Settled::Fault(fault))),
         }
     }
+    find_renewed(connection, &mut logins).await?;
     take_assertions(connection, &mut logins).await?;
     take_presented(connection, &mut logins).await?;
-    insert_tokens(connection, &mut logins).await?;
+    insert_tokens(connection, rules_revision, &mut logins).await?;
+    renew_tokens(connection, &mut logins).await?;
     for login in logins {
         settled.push((login.place, settle(connection, login).await?));
     }
@@ -89,6 +94,30 @@ async fn settle(connection: &mut Connection, login: Login<'_>) -> Result<Settled
     )))
 }
 
+/// The tokens that are to live longer: good ones, and given to the very same subject.
+async fn find_renewed(
+    connection: &mut Connection,
+    logins: &mut [Login<'_>],
+) -> Result<(), StoreError> {
+    for login in logins.iter_mut().filter(|login| login.is_renewal()) {
+        let row = session::row(connection, &login.token()).await?;
+        login.standing = match row {
+            Some(row) if !row.counts(login.request.now)? => {
+                Standing::Refused(DenyReason::RenewedTokenUnknown)
+            }
+            None => Standing::Refused(DenyReason::RenewedTokenUnknown),
+            Some(row) if !row.is_of(&login.subject()) => {
+                Standing::Refused(DenyReason::RenewedTokenOfAnother)
+            }
+            Some(row) => {
+                login.renews = Some(row.renewed(login.allowed.grant.expire_time())?);
+                Standing::New
+            }
+        };
+    }
+    Ok(())
+}
+
 /// Waits for whoever exchanges one of the same `jti`s right now.
 async fn take_assertions(
     connection: &mut Connection,
@@ -112,7 +141,7 @@ async fn take_assertions(
                 .push_bind(jti)
                 .push_bind(sha256.as_ref())
                 .push_bind(request.gateway.uid.to_string())
-                .push_bind(request.accessor.as_str())
+                .push_bind(logins[**first].granted().accessor.as_str().to_owned())
                 .push_bind(micros(allowed.claims.expire_time));
         });
         insert.push(" ON CONFLICT (method_uid, jti) DO NOTHING RETURNING method_uid, jti");
@@ -172,9 +201,11 @@ async fn take_presented(
 /// The token of another assertion must not live twice.
 async fn insert_tokens(
     connection: &mut Connection,
+    rules_revision: i64,
     logins: &mut [Login<'_>],
 ) -> Result<(), StoreError> {
-    let firsts = firsts(logins, |login| Some(login.token()));
+    let key = |login: &Login<'_>| (!login.is_renewal()).then(|| login.token());
+    let firsts = firsts(logins, key);
     let mut rows = Vec::with_capacity(firsts.len());
     for (hash, first) in &firsts {
         let login = &logins[*first];
@@ -187,7 +218,7 @@ async fn insert_tokens(
             "INSERT INTO tokens
                  (hash, accessor, kind, access_id, method_uid, gateway_uid, config_uid,
                   service_account_uid, pod_uid, namespace, instance, sub_claims, issue_time,
-                  expire_time, max_expire_time) ",
+                  expire_time, max_expire_time, rules_revision, uses_left, service_account_name) ",
         );
         insert.push_values(rows, |mut row, (hash, login, sub_claims, granted)| {
             let Allowed {
@@ -211,7 +242,15 @@ async fn insert_tokens(
                 .push_bind(sub_claims)
                 .push_bind(micros(login.request.now))
                 .push_bind(micros(granted.expire_time))
-                .push_bind(micros(method.max_expire_time(login.request.now)));
+                .push_bind(micros(method.max_expire_time(login.request.now)))
+                .push_bind(rules_revision)
+                .push_bind(
+                    method
+                        .settings
+                        .token_num_uses
+                        .map(|uses| i64::from(uses.get())),
+                )
+                .push_bind(&facts.service_account_name);
         });
         insert.push(" ON CONFLICT (hash) DO NOTHING RETURNING hash");
         let hashes: Vec<Vec<u8>> = insert
@@ -221,8 +260,30 @@ async fn insert_tokens(
         taken.extend(hashes);
     }
     let replayed = Standing::Refused(DenyReason::AssertionReplayed);
-    let key = |login: &Login<'_>| Some(login.token());
     keep(logins, &firsts, &taken, key, replayed);
+    Ok(())
+}
+
+/// In the order of their keys. One that was revoked meanwhile stays so.
+async fn renew_tokens(
+    connection: &mut Connection,
+    logins: &mut [Login<'_>],
+) -> Result<(), StoreError> {
+    let mut renewals: Vec<_> = logins
+        .iter_mut()
+        .filter(|login| login.standing == Standing::New && login.is_renewal())
+        .collect();
+    renewals.sort_by_key(|login| login.token());
+    for login in renewals {
+        let renewed = sqlx::query("UPDATE tokens SET expire_time = $2 WHERE hash = $1")
+            .bind(login.token())
+            .bind(micros(login.granted().expire_time))
+            .execute(&mut *connection)
+            .await?;
+        if renewed.rows_affected() != 1 {
+            login.standing = Standing::Refused(DenyReason::RenewedTokenUnknown);
+        }
+    }
     Ok(())
 }
 
@@ -269,7 +330,23 @@ impl<'r> Login<'r> {
             request,
             allowed,
             sha256: digest::digest(&digest::SHA256, request.assertion.as_bytes()),
+            renews: None,
             standing: Standing::New,
+        }
+    }
+
+    fn is_renewal(&self) -> bool {
+        self.allowed.claims.renews
+    }
+
+    /// What must be the same for a token to be renewed.
+    fn subject(&self) -> TokenSubject {
+        let (claims, facts) = (&self.allowed.claims, self.allowed.grant.facts());
+        TokenSubject {
+            method_uid: self.allowed.method.uid.to_string(),
+            config_uid: claims.config_uid.to_string(),
+            service_account_uid: facts.service_account_uid.clone(),
+            pod_uid: facts.pod_uid.clone(),
         }
     }
 
@@ -300,12 +377,16 @@ impl<'r> Login<'r> {
     }
 
     fn granted(&self) -> Granted {
+        if let Some(renewed) = &self.renews {
+            return renewed.clone();
+        }
         let Allowed { grant, config, .. } = &self.allowed;
         let gateway = self.request.gateway.name.as_str();
         Granted {
             accessor: self.request.accessor.clone(),
             expire_time: stored(grant.expire_time()),
             sub_claims: grant.facts().sub_claims(&config.to_string(), gateway),
+            renewed: false,
         }
     }
 }
@@ -340,7 +421,7 @@ async fn first_answer(
     let Some(row) = row.filter(same) else {
         return Ok(Ok(None));
     };
-    Ok(match granted(&row) {
+    Ok(match granted(&row, login.is_renewal()) {
         Some(granted) => Ok(Some(granted)),
         None => Err(Inconsistent {
             table: "tokens",
@@ -350,10 +431,11 @@ async fn first_answer(
     })
 }
 
-fn granted(row: &FirstAnswer) -> Option<Granted> {
+fn granted(row: &FirstAnswer, renewed: bool) -> Option<Granted> {
     Some(Granted {
         accessor: row.accessor.parse::<Accessor>().ok()?,
         expire_time: time(row.expire_time)?,
         sub_claims: serde_json::from_str(&row.sub_claims).ok()?,
+        renewed,
     })
 }

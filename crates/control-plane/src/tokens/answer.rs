@@ -1,0 +1,60 @@
+//! What is said about a token.
+
+use jiff::Timestamp;
+use postern_proto::convert::{audit, time};
+use postern_proto::pb;
+use uuid::Uuid;
+
+use crate::store::{Introspected, Prolonged, Subject};
+
+/// For whatever isn't a good token, and the same whatever it is.
+pub(super) fn inactive() -> pb::IntrospectResponse {
+    pb::IntrospectResponse::default()
+}
+
+pub(super) fn active(
+    token: Introspected,
+    deployment: Uuid,
+    now: Timestamp,
+) -> pb::IntrospectResponse {
+    let aud = token.sub_claims.get("aud").cloned().unwrap_or_default();
+    pb::IntrospectResponse {
+        active: true,
+        sub: subject(&token),
+        accessor: token.accessor.to_string(),
+        access_id: token.access_id.to_string(),
+        iss: format!("urn:postern:{deployment}"),
+        aud,
+        roles: token.roles,
+        issue_time: Some(time::timestamp(token.issue_time)),
+        expire_time: Some(time::timestamp(token.expire_time)),
+        sub_claims: audit::sub_claims(&token.sub_claims),
+        expires_in: Some(time::duration(token.expire_time.duration_since(now))),
+    }
+}
+
+pub(super) fn renewed(token: &Prolonged, now: Timestamp) -> pb::TokenServiceRenewResponse {
+    pb::TokenServiceRenewResponse {
+        accessor: token.accessor.to_string(),
+        expire_time: Some(time::timestamp(token.expire_time)),
+        expires_in: Some(time::duration(token.expire_time.duration_since(now))),
+        max_expire_time: Some(time::timestamp(token.max_expire_time)),
+    }
+}
+
+fn subject(token: &Introspected) -> String {
+    match &token.subject {
+        Subject::AccessKey => token.access_id.to_string(),
+        Subject::Workload {
+            config_uid,
+            service_account_uid,
+            pod_uid,
+        } => {
+            let account = format!("k8s:{config_uid}:{service_account_uid}");
+            match pod_uid {
+                Some(pod_uid) => format!("{account}:{pod_uid}"),
+                None => account,
+            }
+        }
+    }
+}

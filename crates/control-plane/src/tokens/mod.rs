@@ -1,0 +1,187 @@
+//! TokenService: what a token is worth.
+//!
+//! Every question goes to the database, and where that can't be asked the answer is UNAVAILABLE:
+//! nothing about a token is remembered here.
+
+mod about;
+mod answer;
+
+use postern_core::access_token::Accessor;
+use postern_core::permission::Permission;
+use postern_proto::pb;
+use postern_proto::pb::token_service_server::{TokenService, TokenServiceServer};
+use postern_rpc::error::Error;
+use postern_rpc::http::introspection::{Introspector, Question};
+use tonic::{Request, Response, Status};
+
+use crate::context::Context;
+use crate::identity::{Administrator, Asker};
+use crate::metrics::Login;
+use crate::store::{Inspection, Renewal, Renewed, Revocation, Session, Shown, WhichToken};
+
+use about::About;
+
+/// Questions that come over plain HTTP.
+pub(crate) struct Introspection(pub(crate) Context);
+
+/// The longest request, in bytes: a token of 16 KiB and addresses.
+const MAX_REQUEST: usize = 32 * 1024;
+
+pub(crate) struct Tokens(Context);
+
+#[tonic::async_trait]
+impl TokenService for Tokens {
+    async fn introspect(
+        &self,
+        request: Request<pb::IntrospectRequest>,
+    ) -> Result<Response<pb::IntrospectResponse>, Status> {
+        let message = request.get_ref();
+        let about = About::of(&request, &message.token, &message.caller_address)?;
+        let answer = inspect(&self.0, &about, &message.client_address).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<pb::RevokeRequest>,
+    ) -> Result<Response<pb::RevokeResponse>, Status> {
+        Ok(Response::new(self.end(request).await?))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<pb::TokenServiceRenewRequest>,
+    ) -> Result<Response<pb::TokenServiceRenewResponse>, Status> {
+        Ok(Response::new(self.prolong(request).await?))
+    }
+}
+
+impl Introspector for Introspection {
+    async fn introspect(&self, question: Question) -> Result<pb::IntrospectResponse, Error> {
+        let asker = Asker {
+            token: question.asker,
+            through: None,
+        };
+        let about = About::new(asker, question.caller, question.token.expose());
+        inspect(&self.0, &about, &question.client_address).await
+    }
+}
+
+/// What a token is worth, for its holder or for whoever may ask about others' tokens; those say
+/// where it was shown.
+async fn inspect(
+    context: &Context,
+    about: &About<'_>,
+    client_address: &str,
+) -> Result<pb::IntrospectResponse, Error> {
+    let shown = if !about.is_own() {
+        about.permitted(about.session(context).await?, Permission::TokensCheck)?;
+        about.shown_from(about::address("client_address", client_address)?)
+    } else if client_address.is_empty() {
+        about.shown_here()
+    } else {
+        return Err(Error::invalid(
+            "client_address",
+            "must be empty: a token that asks about itself is where its caller is",
+        ));
+    };
+    let answer = introspected(context, about, shown).await?;
+    context.metrics.introspected(answer.active);
+    Ok(answer)
+}
+
+async fn introspected(
+    context: &Context,
+    about: &About<'_>,
+    shown: Shown,
+) -> Result<pb::IntrospectResponse, Error> {
+    let Some(token) = about.token() else {
+        return Ok(answer::inactive());
+    };
+    let now = context.now();
+    let inspection = Inspection { token, shown, now };
+    let found = context.store.introspect(&inspection).await?;
+    Ok(found.map_or_else(answer::inactive, |found| {
+        answer::active(found, context.deployment, now)
+    }))
+}
+
+// === impl Tokens ===
+
+impl Tokens {
+    pub(crate) fn service(context: Context) -> TokenServiceServer<Self> {
+        TokenServiceServer::new(Self(context)).max_decoding_message_size(MAX_REQUEST)
+    }
+
+    /// What is no token of ours has ended already.
+    async fn end(&self, request: Request<pb::RevokeRequest>) -> Result<pb::RevokeResponse, Error> {
+        let message = request.get_ref();
+        let about = About::of(&request, &message.token, &message.caller_address)?;
+        let (which, by) = if message.accessor.is_empty() {
+            let by = match about.is_own() {
+                true => None,
+                false => Some(self.revoker(&about, about.session(&self.0).await?)?),
+            };
+            (about.token().map(WhichToken::Hash), by)
+        } else {
+            let session = about.session(&self.0).await?;
+            let own = matches!(&session, Session::Holder { accessor, .. }
+                if accessor.as_str() == message.accessor);
+            let by = match own {
+                true => None,
+                false => Some(self.revoker(&about, session)?),
+            };
+            (Some(WhichToken::Accessor(named(message)?)), by)
+        };
+        if let Some(which) = which {
+            let own = by.is_none();
+            let revocation = Revocation {
+                which,
+                own,
+                cause: about.cause(&self.0, by),
+            };
+            if self.0.store.revoke(&revocation).await? {
+                self.0.metrics.revoked(own);
+            }
+        }
+        Ok(pb::RevokeResponse {})
+    }
+
+    fn revoker(&self, about: &About<'_>, session: Session) -> Result<Administrator, Error> {
+        about.permitted(session, Permission::TokensRevoke)
+    }
+
+    async fn prolong(
+        &self,
+        request: Request<pb::TokenServiceRenewRequest>,
+    ) -> Result<pb::TokenServiceRenewResponse, Error> {
+        let about = About::of(&request, "", &request.get_ref().caller_address)?;
+        let token = about.token().ok_or_else(|| about.unknown())?;
+        let renewal = Renewal {
+            token,
+            shown: about.shown_here(),
+            cause: about.cause(&self.0, None),
+        };
+        let renewed = self.0.store.renew(&renewal).await?;
+        let granted = matches!(renewed, Renewed::Until(_));
+        self.0.metrics.asked_for_token(Login::Renewal, granted);
+        match renewed {
+            Renewed::Until(token) => Ok(answer::renewed(&token, renewal.cause.now)),
+            Renewed::Dead => Err(about.unknown()),
+            Renewed::NotRenewable => Err(Error::permission_denied(
+                "this token isn't renewed here: a workload's is renewed at its gateway, with a current service-account token; instead of any other, log in again",
+            )),
+        }
+    }
+}
+
+fn named(message: &pb::RevokeRequest) -> Result<Accessor, Error> {
+    if !message.token.is_empty() {
+        return Err(Error::invalid(
+            "accessor",
+            "stands beside token: say one of them",
+        ));
+    }
+    let accessor = message.accessor.parse();
+    accessor.map_err(|fault| Error::invalid("accessor", format!("{fault}")))
+}

@@ -163,8 +163,9 @@ impl Bound {
         let app = App {
             server: Server::ControlPlane,
             grpc: services(&context, &stop),
-            http: key_set::routes(context.clone()),
-            http: introspection::routes(tokens::Introspection(context.clone())),
+            http: key_set::routes(context.clone()).merge(introspection::routes(
+                tokens::Introspection(context.clone()),
+            )),
             authorizer: authorizer::Sessions::new(&context),
             readiness,
             metrics,

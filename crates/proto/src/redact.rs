@@ -135,6 +135,28 @@ mod tests {
             ),
             format!(
                 "{:?}",
+                pb::IntrospectRequest {
+                    token: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                pb::RevokeRequest {
+                    token: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                pb::AuthServiceRenewRequest {
+                    credential: Some(RenewalCredential::ServiceAccountToken(secret())),
+                    access_token: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
                 pb::ExchangeAssertionRequest {
                     assertion: secret(),
                     ..Default::default()

@@ -17,6 +17,7 @@ mod certificates;
 mod issuance;
 mod legacy;
 mod objects;
+mod pods;
 mod reading;
 mod real;
 mod reviewers;
@@ -65,6 +66,10 @@ contract! {
     objects::creation_and_deletion,
     objects::refusals_of_creation,
     objects::public_paths,
+    pods::a_list_tells_uids_by_pages,
+    pods::a_watch_tells_who_was_deleted,
+    pods::who_may_not_watch_pods_is_forbidden,
+    pods::a_watch_from_what_is_forgotten_is_told_so,
     reading::a_reader_reads_namespaces_and_accounts_and_nothing_else,
     reading::who_may_only_review_reads_neither,
     reading::a_namespaces_labels_change,

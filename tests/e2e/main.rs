@@ -22,6 +22,7 @@ mod matrix;
 mod method_settings;
 mod offline;
 mod outages;
+mod pods;
 mod proxies;
 mod reaching;
 mod readme;

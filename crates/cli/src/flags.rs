@@ -204,6 +204,7 @@ pub(crate) fn of_field(field: &str) -> Option<&'static str> {
         "kubernetes.allow_legacy_tokens" => "--allow-legacy-tokens",
         "kubernetes.require_pod" => "--require-pod",
         "kubernetes.single_use" => "--single-use",
+        "kubernetes.revoke_with_pod" => "--revoke-with-pod",
         "kubernetes.max_presented_age" => "--max-presented-age",
         "kubernetes.max_presented_lifetime" => "--max-presented-lifetime",
         "public_key.public_key" => "--public-key",

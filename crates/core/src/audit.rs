@@ -51,6 +51,8 @@ events! {
     TokenRenewed = "token.renewed" Info,
     /// A token was ended before its time.
     TokenRevoked = "token.revoked" Info,
+    /// A pod was deleted, and with it its tokens: so many as `count` says.
+    TokensRevokedWithPod = "tokens.revoked_with_pod" Info,
     /// An administrator or a gateway got a token.
     AccessKeyGranted = "access_key.granted" Info,
     /// An access key was refused.

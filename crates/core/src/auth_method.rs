@@ -94,6 +94,8 @@ pub struct Kubernetes {
     pub rules: Vec<Rule>,
     /// Keys that gateways sign with.
     pub public_keys: Vec<MethodKey>,
+    /// Tokens are revoked when their pod is deleted.
+    pub revoke_with_pod: bool,
 }
 
 /// A public key, and from when to when the method has it.

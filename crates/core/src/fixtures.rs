@@ -24,6 +24,7 @@ pub(crate) fn method(keys: Vec<PublicKey>) -> AuthMethod {
         settings: Settings::new(Kind::Kubernetes(Kubernetes {
             audiences: Audiences::ApiServer,
             tokens: TokenBounds::default(),
+            revoke_with_pod: false,
             rules: vec![rule],
             public_keys: keys
                 .into_iter()

@@ -30,6 +30,7 @@ pub mod own_keys;
 pub mod pattern;
 pub mod pem;
 pub mod permission;
+pub mod pod_scope;
 pub mod policy;
 pub mod reason;
 pub mod resource_id;

@@ -134,6 +134,8 @@ reasons! {
     RenewedTokenUnknown = "RENEWED_TOKEN_UNKNOWN",
     /// The token to renew is another method's, config's, service account's or pod's.
     RenewedTokenOfAnother = "RENEWED_TOKEN_OF_ANOTHER",
+    /// Its pod was deleted, and the method's tokens end with their pods.
+    PodDeleted = "POD_DELETED",
     /// The `jti` was used before, by other bytes or another gateway.
     AssertionReplayed = "ASSERTION_REPLAYED",
 }

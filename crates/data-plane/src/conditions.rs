@@ -9,6 +9,7 @@ use postern_proto::convert::time;
 use postern_proto::pb::{Condition, ConditionStatus, ConditionType};
 
 use crate::cluster::{ClusterError, Pin};
+use crate::pods::PodsState;
 use crate::sealing::Broken;
 
 /// Why a config can't be used.
@@ -153,8 +154,39 @@ pub(crate) fn cluster_pinned(pin: &Pin, since: Timestamp, instance: &str) -> Con
             fix: "mount the service account's token and CA into the gateway's pod, and let it reach its API server",
         },
     };
+    since_then(ConditionType::ClusterPinned, finding, since, instance)
+}
+
+/// Of a config whose method's tokens end with their pods.
+pub(crate) fn pods_watched(state: &PodsState, since: Timestamp, instance: &str) -> Condition {
+    let finding = match state {
+        PodsState::Watched => holds("WATCHED", "tokens are revoked when their pods are deleted"),
+        PodsState::Starting => Finding {
+            status: ConditionStatus::Unknown,
+            reason: "STARTING",
+            message: "the pods that hold tokens are being compared with those that there are"
+                .to_owned(),
+            fix: "look again in a moment",
+        },
+        PodsState::Failed(why) => Finding {
+            status: ConditionStatus::False,
+            reason: why.reason,
+            message: why.message.clone(),
+            fix: why.fix,
+        },
+    };
+    since_then(ConditionType::PodsWatched, finding, since, instance)
+}
+
+/// A finding that knows by itself since when it holds.
+fn since_then(
+    kind: ConditionType,
+    finding: Finding,
+    since: Timestamp,
+    instance: &str,
+) -> Condition {
     Condition {
-        r#type: ConditionType::ClusterPinned.into(),
+        r#type: kind.into(),
         status: finding.status.into(),
         reason: finding.reason.to_owned(),
         message: finding.message,

@@ -127,6 +127,30 @@ impl ControlPlane {
         sent.await.map(|_| ())
     }
 
+    /// A page of the pods that hold tokens of a config.
+    pub(crate) async fn list_token_pods(
+        &self,
+        request: pb::ListTokenPodsRequest,
+        deadline: Deadline,
+    ) -> Result<pb::ListTokenPodsResponse, Failure> {
+        self.call(request, None, deadline, async |channel, request| {
+            sync(channel).list_token_pods(request).await
+        })
+        .await
+    }
+
+    /// Has the tokens of deleted pods revoked. Safe to repeat.
+    pub(crate) async fn revoke_pods(
+        &self,
+        request: pb::RevokePodsRequest,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let revoked = self.call(request, None, deadline, async |channel, request| {
+            sync(channel).revoke_pods(request).await
+        });
+        revoked.await.map(|_| ())
+    }
+
     /// Opens the stream of changes, which has no deadline.
     pub(crate) async fn watch(
         &self,

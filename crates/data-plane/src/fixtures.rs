@@ -35,6 +35,7 @@ pub(crate) fn kubernetes(key: &SigningKey) -> Kubernetes {
         audiences: Audiences::ApiServer,
         rules: vec![Rule::parse(spec).unwrap()],
         tokens: TokenBounds::default(),
+        revoke_with_pod: false,
         public_keys: vec![MethodKey::new(key.public().clone(), Timestamp::now())],
     }
 }

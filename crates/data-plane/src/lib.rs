@@ -21,6 +21,7 @@ mod k8s_auth_configs;
 pub mod limits;
 mod login;
 mod metrics;
+mod pods;
 mod presented_token;
 mod reports;
 #[cfg(test)]
@@ -61,6 +62,7 @@ use crate::k8s_auth_configs::K8sAuthConfigs;
 use crate::limits::Limits;
 use crate::login::Login;
 use crate::metrics::{Gauges, Metrics};
+use crate::pods::Pods;
 use crate::reports::Reports;
 use crate::sealing::Sealer;
 use crate::server_info::ServerInfo;
@@ -258,6 +260,13 @@ impl Gateway {
             let (health, stopped) = (Arc::clone(&self.health), stop.clone());
             spawn(Box::pin(async move { health.run(interval, stopped).await }));
         }
+        let pods = Pods::new(
+            Arc::clone(&self.snapshot),
+            Arc::clone(&self.control_plane),
+            self.clock.clone(),
+        );
+        let stopped = stop.clone();
+        spawn(Box::pin(async move { pods.run(stopped).await }));
         let stopped = stop.clone();
         spawn(Box::pin(async move {
             reports.run(&control_plane, stopped).await

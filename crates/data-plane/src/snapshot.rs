@@ -105,6 +105,11 @@ impl Snapshot {
             .collect()
     }
 
+    /// Says when anything that is known here changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
     /// What this replica observes about the config; nothing for one that it doesn't know.
     pub(crate) fn conditions(&self, id: &ResourceId) -> Vec<Condition> {
         let state = self.state.load();
@@ -118,6 +123,17 @@ impl Snapshot {
             let instance = all.first().map(|first| first.instance.clone());
             let instance = instance.unwrap_or_default();
             all.push(conditions::cluster_pinned(&pin, since, &instance));
+        }
+        if let ConfigEntry::Live(cluster) = &entry.live
+            && let Some(watched) = cluster.watched_pods().get()
+        {
+            let instance = all.first().map(|first| first.instance.clone());
+            let (state, since) = &*watched;
+            all.push(conditions::pods_watched(
+                state,
+                *since,
+                &instance.unwrap_or_default(),
+            ));
         }
         all
     }

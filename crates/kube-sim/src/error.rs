@@ -62,6 +62,12 @@ impl ApiError {
         Self::new(404, "NotFound", message.to_owned(), Some(json!({})))
     }
 
+    /// Of a watch that goes on from what is forgotten.
+    pub(crate) fn expired(from: u64, oldest: u64) -> Self {
+        let message = format!("too old resource version: {from} ({oldest})");
+        Self::new(410, "Expired", message, None)
+    }
+
     pub(crate) fn too_large() -> Self {
         let message = "Request entity too large: limit is 3145728";
         Self::new(413, "RequestEntityTooLarge", message.to_owned(), None)

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -21,6 +21,7 @@ use crate::error::ApiError;
 use crate::fault::Fault;
 use crate::objects::{Resource, uid};
 use crate::peer::{Connections, Peer};
+use crate::pods;
 use crate::rancher::Rancher;
 use crate::rbac::authorize;
 use crate::record::{Log, Recorded};
@@ -53,7 +54,11 @@ pub(crate) struct Api {
 
 impl Api {
     /// The answer, with the cluster's own time.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Answer {
         let mut answer = self.undated(request, peer).await;
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&self.cluster.now());
         if let Some(date) = date.ok().and_then(|date| HeaderValue::from_str(&date).ok()) {
@@ -62,7 +67,7 @@ impl Api {
         answer
     }
 
-    async fn undated(&self, request: Request<Incoming>, peer: &Peer) -> Answer {
+    async fn undated(self: &Arc<Self>, request: Request<Incoming>, peer: &Peer) -> Answer {
         let (mut head, body) = request.into_parts();
         if let Some(rancher) = &self.rancher
             && !rancher.enter(&mut head)
@@ -121,7 +126,7 @@ impl Api {
     }
 
     fn dispatch(
-        &self,
+        self: &Arc<Self>,
         head: &Parts,
         body: &Value,
         fault: &Fault,
@@ -134,7 +139,7 @@ impl Api {
         authorize(
             &self.cluster.objects(),
             &user,
-            &target.attributes(&head.method, path),
+            &target.attributes(&head.method, path, pods::is_watch(head)),
         )?;
         match target {
             Target::Path => self.plain_path(head, path, fault),
@@ -153,6 +158,11 @@ impl Api {
                 }
                 _ => Err(ApiError::method_not_allowed()),
             },
+            Target::Object {
+                resource: Resource::Pods,
+                namespace,
+                name: "",
+            } if head.method == Method::GET => pods::answer(self, head, namespace),
             Target::Object {
                 resource,
                 namespace,
@@ -288,7 +298,7 @@ impl Api {
         fault: &Fault,
     ) -> Result<Answer, ApiError> {
         match (method.as_str(), name) {
-            ("POST", "") => Ok(json_answer(
+            ("POST", "") if resource.namespaced() != namespace.is_empty() => Ok(json_answer(
                 StatusCode::CREATED,
                 &self.cluster.create(resource, namespace, body.clone())?,
             )),

@@ -19,6 +19,7 @@ mod keyring;
 mod keys;
 mod objects;
 mod peer;
+mod pods;
 mod rancher;
 mod rbac;
 mod record;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::error::ApiError;
+use crate::pods::History;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Resource {
@@ -164,6 +166,9 @@ type Key = (Resource, String, String);
 pub(crate) struct Objects {
     by_key: BTreeMap<Key, Value>,
     last_version: u64,
+    history: History,
+    changes: watch::Sender<()>,
+    watches: watch::Sender<()>,
 }
 
 impl Objects {
@@ -204,6 +209,7 @@ impl Objects {
             (resource, namespace.to_owned(), name.to_owned()),
             object.clone(),
         );
+        self.happened(resource, "ADDED", &object);
         object
     }
 
@@ -224,6 +230,7 @@ impl Objects {
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         let changed = object.clone();
         self.last_version = version;
+        self.happened(resource, "MODIFIED", &changed);
         Some(changed)
     }
 
@@ -233,12 +240,55 @@ impl Objects {
         namespace: &str,
         name: &str,
     ) -> Option<Value> {
-        self.by_key
-            .remove(&(resource, namespace.to_owned(), name.to_owned()))
+        let key = (resource, namespace.to_owned(), name.to_owned());
+        let removed = self.by_key.remove(&key)?;
+        self.last_version += 1;
+        self.happened(resource, "DELETED", &removed);
+        Some(removed)
     }
 
     pub(crate) fn remove_namespace(&mut self, namespace: &str) {
-        self.by_key.retain(|(_, of, _), _| of != namespace);
+        let within = self.by_key.keys().filter(|(_, of, _)| of == namespace);
+        for (resource, of, name) in within.cloned().collect::<Vec<_>>() {
+            self.remove(resource, &of, &name);
+        }
+    }
+
+    fn happened(&mut self, resource: Resource, kind: &'static str, object: &Value) {
+        if resource == Resource::Pods {
+            self.history.add(self.last_version, kind, object.clone());
+            self.changes.send_replace(());
+        }
+    }
+
+    /// That of the last write.
+    pub(crate) fn version(&self) -> u64 {
+        self.last_version
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Says when something happened to a pod.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Says when watches are to end.
+    pub(crate) fn watches_end(&self) -> watch::Receiver<()> {
+        self.watches.subscribe()
+    }
+
+    /// Ends all watches.
+    pub(crate) fn end_watches(&self) {
+        self.watches.send_replace(());
+    }
+
+    /// Forgets what happened, so that a watch from before is too old.
+    pub(crate) fn compact(&mut self) {
+        self.last_version += 1;
+        self.history.forget(self.last_version);
     }
 
     pub(crate) fn remove_secrets_of(&mut self, namespace: &str, service_account: &str) {

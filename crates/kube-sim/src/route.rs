@@ -47,16 +47,20 @@ impl<'a> Target<'a> {
             _ => return Self::Path,
         };
         match Resource::parse(group, plural) {
-            Some(resource) if resource.namespaced() != namespace.is_empty() => Self::Object {
-                resource,
-                namespace,
-                name,
-            },
+            Some(resource)
+                if resource.namespaced() != namespace.is_empty() || all(resource, name) =>
+            {
+                Self::Object {
+                    resource,
+                    namespace,
+                    name,
+                }
+            }
             _ => Self::Path,
         }
     }
 
-    pub(crate) fn attributes(&self, method: &Method, path: &'a str) -> Attributes<'a> {
+    pub(crate) fn attributes(&self, method: &Method, path: &'a str, watch: bool) -> Attributes<'a> {
         let base = Attributes {
             verb: "",
             group: "",
@@ -69,6 +73,7 @@ impl<'a> Target<'a> {
         let verb = |named: bool| match (method.as_str(), named) {
             ("POST", _) => "create",
             ("GET", true) => "get",
+            ("GET", false) if watch => "watch",
             ("GET", false) => "list",
             ("DELETE", true) => "delete",
             ("DELETE", false) => "deletecollection",
@@ -115,6 +120,11 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Those of all namespaces, which there are of pods alone.
+fn all(resource: Resource, name: &str) -> bool {
+    resource == Resource::Pods && name.is_empty()
+}
+
 fn plain_verb(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "get",
@@ -132,7 +142,7 @@ mod tests {
 
     fn asks(method: Method, path: &str) -> String {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
-        let wants = Target::parse(&segments).attributes(&method, path);
+        let wants = Target::parse(&segments).attributes(&method, path, false);
         let resource = [wants.group, wants.resource, wants.subresource].join("/");
         format!(
             "{} {resource} {} {}",
@@ -154,6 +164,7 @@ mod tests {
             asks(Method::GET, "/api/v1/namespaces/ns"),
             "get /namespaces/ ns ns"
         );
+        assert_eq!(asks(Method::GET, "/api/v1/pods"), "list /pods/  ");
         let token = "/api/v1/namespaces/ns/serviceaccounts/sa/token";
         assert_eq!(
             asks(Method::POST, token),
@@ -172,7 +183,6 @@ mod tests {
             "/version",
             "/api/v1/pods/a",
             "/api/v1/namespaces/ns/nodes/n",
-            "/api/v1/pods",
             "/",
             "//",
             "/apis",

@@ -286,6 +286,23 @@ impl KubeSim {
         self.delete(Resource::Pods, namespace, name)
     }
 
+    /// Ends all watches, as a server does from time to time.
+    pub fn end_watches(&self) {
+        self.api.cluster.objects().end_watches();
+    }
+
+    /// Forgets what happened: a watch that goes on from before is too old.
+    pub fn compact(&self) {
+        self.api.cluster.objects().compact();
+    }
+
+    /// Lets a service account, of [`reviewer_token`](Self::reviewer_token) say, watch the pods of all namespaces.
+    pub fn allow_watching_pods(&self, namespace: &str, name: &str) -> Result<(), ApiError> {
+        let rules =
+            json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] }]);
+        self.allow("watch-pods", rules, (namespace, name))
+    }
+
     pub fn delete_secret(&self, namespace: &str, name: &str) -> Result<(), ApiError> {
         self.delete(Resource::Secrets, namespace, name)
     }
@@ -344,8 +361,18 @@ impl KubeSim {
 
     /// Lets a service account, of [`reviewer_token`](Self::reviewer_token) say, read namespaces and service accounts.
     pub fn allow_reading_subjects(&self, namespace: &str, name: &str) -> Result<(), ApiError> {
-        let role = format!("read-subjects:{namespace}:{name}");
         let rules = json!([{ "apiGroups": [""], "resources": ["namespaces", "serviceaccounts"], "verbs": ["get"] }]);
+        self.allow("read-subjects", rules, (namespace, name))
+    }
+
+    /// A role of its own for a service account, made where it doesn't exist.
+    fn allow(
+        &self,
+        what: &str,
+        rules: Value,
+        (namespace, name): (&str, &str),
+    ) -> Result<(), ApiError> {
+        let role = format!("{what}:{namespace}:{name}");
         let object = json!({ "metadata": { "name": role }, "rules": rules });
         existing(self.create(Resource::ClusterRoles, "", object).map(drop))?;
         let binding = json!({

@@ -103,6 +103,8 @@ pub const SERVICES: &[Service] = &[
         ("ExchangeAssertion", Need::Gateway),
         ("AuthorizeAdministrator", Need::GatewayAsking),
         ("ReportEvents", Need::Gateway),
+        ("RevokePods", Need::Gateway),
+        ("ListTokenPods", Need::Gateway),
     ]},
     Service { name: "postern.v1.RoleService", served_by: CONTROL_PLANE, methods: &[
         ("CreateRole", Need::Holder(Permission::RolesWrite)),

@@ -1,11 +1,12 @@
 //! `postern manifest …`: what to apply with kubectl.
 
 use clap::{Args, Subcommand, ValueEnum};
+use postern_core::pattern::NameKind;
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::flags::OutputFlags;
-use crate::kube::Reviewer;
+use crate::kube::{Reviewer, WatchesPods, kubernetes_name};
 use crate::output::{self, Format};
 
 /// Kubernetes objects, to be applied with kubectl
@@ -31,6 +32,17 @@ pub(crate) struct ReviewerArgs {
     /// Let it read namespaces and service accounts, as namespace selectors need
     #[arg(long)]
     with_namespaces: bool,
+    /// Let it watch the pods of all namespaces, as --revoke-with-pod needs
+    #[arg(long)]
+    with_pods: bool,
+    /// Let it watch the pods of this namespace, where the method's rules name all of theirs; repeat it for several
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        value_delimiter = ',',
+        conflicts_with = "with_pods"
+    )]
+    pods_of: Vec<String>,
     /// Let it read the cluster's issuer and keys, where not every service account may
     #[arg(long)]
     with_discovery: bool,
@@ -50,6 +62,7 @@ pub(crate) fn run(command: &ManifestCommand, flags: &OutputFlags) -> Result<(), 
     let reviewer = Reviewer {
         reads_namespaces: args.with_namespaces,
         reads_keys: args.with_discovery,
+        watches_pods: args.watches_pods()?,
         ..Reviewer::named(("--namespace", &args.namespace), ("--name", &args.name))?
     };
     let with_secret = args.token == TokenSource::Secret;
@@ -59,6 +72,17 @@ pub(crate) fn run(command: &ManifestCommand, flags: &OutputFlags) -> Result<(), 
         with_secret,
         &how_to_go_on(&reviewer, with_secret),
     )
+}
+
+impl ReviewerArgs {
+    fn watches_pods(&self) -> Result<WatchesPods, Failure> {
+        if self.with_pods {
+            return Ok(WatchesPods::All);
+        }
+        let namespaces = self.pods_of.iter();
+        let namespaces = namespaces.map(|name| kubernetes_name("--pods-of", name, NameKind::Label));
+        Ok(WatchesPods::Of(namespaces.collect::<Result<_, _>>()?))
+    }
 }
 
 /// The reviewer's objects as YAML under comments, or as one JSON `List`; kubectl takes either.

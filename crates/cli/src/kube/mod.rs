@@ -6,4 +6,4 @@ mod reviewer;
 
 pub(crate) use api_server::{ApiServer, Applied};
 pub(crate) use kubeconfig::Access;
-pub(crate) use reviewer::Reviewer;
+pub(crate) use reviewer::{Reviewer, WatchesPods, kubernetes_name};

@@ -17,6 +17,17 @@ pub(crate) struct Reviewer {
     pub(crate) reads_namespaces: bool,
     /// May read the cluster's issuer and keys, where not every service account may.
     pub(crate) reads_keys: bool,
+    pub(crate) watches_pods: WatchesPods,
+}
+
+/// Whose pods a reviewer may watch, for tokens that end with their pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum WatchesPods {
+    #[default]
+    Nobodys,
+    /// Those of these namespaces.
+    Of(Vec<String>),
+    All,
 }
 
 /// One object, and where it is in the API.
@@ -38,6 +49,7 @@ impl Reviewer {
             name,
             reads_namespaces: false,
             reads_keys: false,
+            watches_pods: WatchesPods::Nobodys,
         })
     }
 
@@ -45,7 +57,7 @@ impl Reviewer {
     /// for everybody's permissions as well.
     pub(crate) fn objects(&self) -> Vec<Object> {
         let role = format!("postern:{}:{}", self.namespace, self.name);
-        vec![
+        let mut objects = vec![
             self.namespaced(
                 "serviceaccounts",
                 &self.name,
@@ -62,12 +74,38 @@ impl Reviewer {
                 json!({
                     "kind": "ClusterRoleBinding",
                     "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": role },
-                    "subjects": [{
-                        "kind": "ServiceAccount", "name": self.name, "namespace": self.namespace,
-                    }],
+                    "subjects": [self.subject()],
                 }),
             ),
+        ];
+        if let WatchesPods::Of(namespaces) = &self.watches_pods {
+            for namespace in namespaces {
+                objects.extend(self.pods_of(namespace, &role));
+            }
+        }
+        objects
+    }
+
+    fn pods_of(&self, namespace: &str, role: &str) -> [Object; 2] {
+        let bind = json!({ "apiGroup": RBAC, "kind": "Role", "name": role });
+        [
+            within(
+                namespace,
+                "roles",
+                role,
+                json!({ "kind": "Role", "rules": [watching_pods()] }),
+            ),
+            within(
+                namespace,
+                "rolebindings",
+                role,
+                json!({ "kind": "RoleBinding", "roleRef": bind, "subjects": [self.subject()] }),
+            ),
         ]
+    }
+
+    fn subject(&self) -> Value {
+        json!({ "kind": "ServiceAccount", "name": self.name, "namespace": self.namespace })
     }
 
     /// What the cluster puts a token without an expiry into.
@@ -109,6 +147,9 @@ impl Reviewer {
                 "verbs": ["get"],
             }));
         }
+        if self.watches_pods == WatchesPods::All {
+            rules.push(watching_pods());
+        }
         Value::from(rules)
     }
 
@@ -117,6 +158,19 @@ impl Reviewer {
         let mut manifest = object("v1", name, rest);
         manifest["metadata"]["namespace"] = json!(self.namespace);
         Object { path, manifest }
+    }
+}
+
+fn watching_pods() -> Value {
+    json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] })
+}
+
+fn within(namespace: &str, plural: &str, name: &str, rest: Value) -> Object {
+    let mut manifest = object(&format!("{RBAC}/v1"), name, rest);
+    manifest["metadata"]["namespace"] = json!(namespace);
+    Object {
+        path: format!("/apis/{RBAC}/v1/namespaces/{namespace}/{plural}/{name}"),
+        manifest,
     }
 }
 
@@ -135,7 +189,7 @@ fn object(api_version: &str, name: &str, mut rest: Value) -> Value {
     rest
 }
 
-fn kubernetes_name(flag: &str, value: &str, kind: NameKind) -> Result<String, Failure> {
+pub(crate) fn kubernetes_name(flag: &str, value: &str, kind: NameKind) -> Result<String, Failure> {
     let value = present(flag, value)?;
     let fault = |fault: String| Failure::usage(format!("{flag}: {fault}"));
     Pattern::parse(&value, kind).map_err(|error| fault(error.to_string()))?;
@@ -175,6 +229,32 @@ mod tests {
         assert_eq!(rules.as_array().unwrap().len(), 3);
         assert_eq!(rules[1]["verbs"], json!(["get"]));
         assert_eq!(rules[2]["verbs"], json!(["get"]));
+    }
+
+    #[test]
+    fn pods_are_watched_only_when_asked_for_and_only_where() {
+        let manifests = |watches_pods| {
+            let reviewer = Reviewer {
+                watches_pods,
+                ..reviewer()
+            };
+            let objects = reviewer.objects().into_iter();
+            objects.map(|object| object.manifest).collect::<Vec<_>>()
+        };
+        let text = json!(manifests(WatchesPods::Nobodys)).to_string();
+        assert!(!text.contains("pods"), "{text}");
+        let all = manifests(WatchesPods::All);
+        assert_eq!(all[1]["rules"][1], watching_pods());
+        let some = manifests(WatchesPods::Of(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(some.len(), 7);
+        assert!(
+            !some[1].to_string().contains("pods"),
+            "not of all: {}",
+            some[1]
+        );
+        assert_eq!(some[5]["metadata"]["namespace"], "b");
+        assert_eq!(some[5]["rules"], json!([watching_pods()]));
+        assert_eq!(some[6]["subjects"][0]["namespace"], "default");
     }
 
     #[test]

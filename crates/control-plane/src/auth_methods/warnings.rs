@@ -1,6 +1,7 @@
 //! What is accepted and should still be looked at.
 
 use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes};
+use postern_core::pod_scope::PodScope;
 use postern_proto::pb;
 
 use crate::store::KeyUses;
@@ -11,8 +12,10 @@ pub(super) fn of(method: &AuthMethod, uses: &KeyUses) -> Vec<pb::Warning> {
     };
     let audience = audience(kubernetes);
     let legacy = legacy(kubernetes);
+    let pods = pods(kubernetes);
     let keys = expiring_in_use(method, kubernetes, uses);
-    audience.into_iter().chain(legacy).chain(keys).collect()
+    let once = audience.into_iter().chain(legacy).chain(pods);
+    once.chain(keys).collect()
 }
 
 fn audience(kubernetes: &Kubernetes) -> Option<pb::Warning> {
@@ -40,6 +43,17 @@ fn legacy(kubernetes: &Kubernetes) -> Option<pb::Warning> {
             "kubernetes.allow_legacy_tokens",
             "tokens from Secrets are taken, which never expire and belong to no pod; \
              project tokens into the pods and switch this off",
+        )
+    })
+}
+
+fn pods(kubernetes: &Kubernetes) -> Option<pb::Warning> {
+    (PodScope::of(kubernetes) == Some(PodScope::All)).then(|| {
+        warning(
+            "WATCHES_ALL_PODS",
+            "kubernetes.revoke_with_pod",
+            "a rule names its namespaces by wildcards or labels, or there are more than 50, so that the gateway \
+             watches the pods of all namespaces and its reviewer must be let (postern manifest reviewer --with-pods)",
         )
     })
 }

@@ -1,6 +1,7 @@
 //! GatewaySyncService: what gateways themselves ask for.
 
 mod key_notes;
+mod pods;
 mod reported;
 
 pub(crate) use key_notes::KeyNotes;
@@ -78,6 +79,20 @@ impl GatewaySyncService for GatewaySync {
         request: Request<pb::ReportEventsRequest>,
     ) -> Result<Response<pb::ReportEventsResponse>, Status> {
         Ok(Response::new(self.report(request).await?))
+    }
+
+    async fn revoke_pods(
+        &self,
+        request: Request<pb::RevokePodsRequest>,
+    ) -> Result<Response<pb::RevokePodsResponse>, Status> {
+        Ok(Response::new(self.revoke(request).await?))
+    }
+
+    async fn list_token_pods(
+        &self,
+        request: Request<pb::ListTokenPodsRequest>,
+    ) -> Result<Response<pb::ListTokenPodsResponse>, Status> {
+        Ok(Response::new(self.token_pods(request).await?))
     }
 }
 

@@ -12,6 +12,7 @@ mod fixtures;
 mod gateways;
 mod k8s_auth_configs;
 mod method_keys;
+mod pods;
 mod races;
 mod roles;
 mod signing_keys;

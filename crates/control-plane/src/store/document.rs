@@ -44,6 +44,7 @@ struct KubernetesDocument<'m> {
     allow_legacy_tokens: bool,
     require_pod: bool,
     single_use: bool,
+    revoke_with_pod: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_presented_age_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +136,7 @@ fn kubernetes(kubernetes: &Kubernetes) -> KubernetesDocument<'_> {
         allow_legacy_tokens: tokens.allow_legacy,
         require_pod: tokens.require_pod,
         single_use: tokens.single_use,
+        revoke_with_pod: kubernetes.revoke_with_pod,
         max_presented_age_seconds: tokens.max_age.map(Seconds::as_secs),
         max_presented_lifetime_seconds: tokens.max_lifetime.map(Seconds::as_secs),
         rules: kubernetes.rules.iter().map(Rule::spec).collect(),

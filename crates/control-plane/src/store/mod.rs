@@ -54,7 +54,7 @@ pub(crate) use signing::BoxedKey;
 pub(crate) use types::{
     AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, EventCursor,
     Exchange, Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, LogIn,
-    LoggedIn, MethodRef, NewAssociation, Session, Snapshot, SpeaksFor,
+    LoggedIn, MethodRef, NewAssociation, RevokePods, Session, Snapshot, SpeaksFor, TokenPod,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
 pub(crate) use worth::{
@@ -399,6 +399,24 @@ impl Store {
     /// the same bytes: it is granted once, and the first answer repeated.
     pub(crate) async fn exchange(&self, request: &Exchange) -> Read<Exchanged> {
         on_engine!(self.exchange(request))
+    }
+
+    /// Deletes the tokens of pods that are gone and remembers those pods, so that no login that is under way gives
+    /// one of them another. How many tokens; `None`: the config isn't this gateway's.
+    pub(crate) async fn revoke_pods(&self, revoke: &RevokePods) -> Read<Option<u64>> {
+        on_engine!(self.revoke_pods(revoke))
+    }
+
+    /// Pods that hold tokens of a config, by UID. `None`: the config isn't this gateway's.
+    pub(crate) async fn token_pods(
+        &self,
+        gateway: &GatewayIdentity,
+        config_uid: Uuid,
+        after: &str,
+        limit: u32,
+        now: Timestamp,
+    ) -> Read<Option<Vec<TokenPod>>> {
+        on_engine!(self.token_pods(gateway, config_uid, after, limit, now))
     }
 
     /// That of the last committed write.

@@ -30,6 +30,9 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const BEFORE_CONFIG_COMMIT: Option<&str> =
     Some("SELECT pg_advisory_xact_lock(7306086897); NOTIFY postern_revision");
 
+/// No login is open once this is done, until the transaction ends.
+const BETWEEN_LOGINS: Option<&str> = Some("SELECT pg_advisory_xact_lock(7306086897)");
+
 const BATCHES: Limits = Limits {
     eager: 2,
     workers: 4,

@@ -30,6 +30,7 @@ const BEGIN_READ: &str = "BEGIN DEFERRED";
 const BEFORE_CONFIG_COMMIT: Option<&str> = None;
 
 /// There is one writer at a time anyway.
+const BETWEEN_LOGINS: Option<&str> = None;
 const BATCHES: Limits = Limits {
     eager: 1,
     workers: 1,

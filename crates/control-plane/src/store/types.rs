@@ -1,5 +1,6 @@
 //! What goes into the store and what comes out, beside the domain's own types.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -262,6 +263,23 @@ pub(crate) enum Change {
 pub(crate) struct EventCursor {
     pub(crate) time: Timestamp,
     pub(crate) id: Uuid,
+}
+
+/// Pods that a gateway found deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct RevokePods {
+    pub(crate) gateway: GatewayIdentity,
+    pub(crate) config_uid: Uuid,
+    pub(crate) pod_uids: BTreeSet<String>,
+    pub(crate) request_id: String,
+    pub(crate) now: Timestamp,
+}
+
+/// A pod that holds a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenPod {
+    pub(crate) uid: String,
+    pub(crate) namespace: String,
 }
 
 // === impl Cause ===

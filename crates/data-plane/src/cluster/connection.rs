@@ -1,6 +1,7 @@
 //! A live way to one API server: requests within limits on time and bytes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
@@ -11,6 +12,7 @@ use postern_rpc::deadline::Deadline;
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::client::{self, ClusterError, Way};
@@ -22,6 +24,8 @@ use super::review::Object;
 pub(super) const JSON: &str = "application/json";
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// How often an answer that goes on and says nothing is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A config's way to its API server, and how long that may take.
 pub(super) struct Connection {
@@ -70,6 +74,14 @@ pub(super) struct Dated {
     pub(super) body: Result<Vec<u8>, ReviewFault>,
     /// From the answer's header.
     pub(super) date: Option<Timestamp>,
+}
+
+/// Lines of an answer that goes on, and the connections that it comes by.
+pub(super) struct Lines {
+    response: Response,
+    link: Arc<Link>,
+    connection: Arc<Connection>,
+    read: Vec<u8>,
 }
 
 // === impl Connection ===
@@ -177,6 +189,42 @@ impl Connection {
         }
     }
 
+    /// The lines of an answer that goes on. Only its opening has a deadline.
+    pub(super) async fn lines(
+        self: &Arc<Self>,
+        path: &str,
+        accept: &'static str,
+        opening: Deadline,
+    ) -> Result<Lines, ReviewFault> {
+        let opening = opening.within(self.timeouts.total());
+        let link = self.link(opening).await?;
+        let ask = Ask {
+            method: Method::GET,
+            path,
+            accept,
+            body: None,
+            presented: None,
+        };
+        let response = opening.run(link.send(ask)).await??;
+        if let Some(fault) = ReviewFault::of_status(response.status()) {
+            return Err(fault);
+        }
+        Ok(Lines {
+            response,
+            link,
+            connection: Arc::clone(self),
+            read: Vec::new(),
+        })
+    }
+
+    /// Whether it would still go by these.
+    fn goes_by(&self, link: &Arc<Link>) -> bool {
+        match &self.way {
+            Ways::Described(current) => Arc::ptr_eq(current, link),
+            Ways::Own(own) => own.goes_by(link),
+        }
+    }
+
     /// The token that stands in for the reviewer, where it is one that Postern holds.
     pub(super) async fn bearer(&self, deadline: Deadline) -> Option<SecretString> {
         let link = self.link(deadline.within(self.timeouts.total())).await;
@@ -222,18 +270,7 @@ impl Link {
         ask: Ask<'_>,
         date: &mut Option<Timestamp>,
     ) -> Result<Vec<u8>, ReviewFault> {
-        let url = self.base.join(ask.path);
-        let mut request = self
-            .client
-            .request(ask.method, url)
-            .header(header::ACCEPT, ask.accept);
-        if let Some(bearer) = self.credential.header(ask.presented)? {
-            request = request.header(header::AUTHORIZATION, bearer);
-        }
-        if let Some(body) = ask.body {
-            request = request.header(header::CONTENT_TYPE, JSON).body(body);
-        }
-        let response = request.send().await?;
+        let response = self.send(ask).await?;
         *date = date_of(&response);
         match ReviewFault::of_status(response.status()) {
             None => read(response).await,
@@ -246,6 +283,47 @@ impl Link {
                 })
             }
             Some(fault) => Err(fault),
+        }
+    }
+
+    async fn send(&self, ask: Ask<'_>) -> Result<Response, ReviewFault> {
+        let url = self.base.join(ask.path);
+        let mut request = self
+            .client
+            .request(ask.method, url)
+            .header(header::ACCEPT, ask.accept);
+        if let Some(bearer) = self.credential.header(ask.presented)? {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        if let Some(body) = ask.body {
+            request = request.header(header::CONTENT_TYPE, JSON).body(body);
+        }
+        Ok(request.send().await?)
+    }
+}
+
+// === impl Lines ===
+
+impl Lines {
+    /// The next line; `None` where the answer ends, or the connection isn't the current one any more.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, ReviewFault> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let rest = self.read.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.read, rest);
+                line.truncate(end);
+                return Ok(Some(line));
+            }
+            if self.read.len() > MAX_ANSWER {
+                return Err(ReviewFault::TooLarge);
+            }
+            match timeout(LOOK_AGAIN, self.response.chunk()).await {
+                Ok(Ok(Some(chunk))) => self.read.extend_from_slice(&chunk),
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) if self.connection.goes_by(&self.link) => {}
+                Err(_) => return Ok(None),
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use self::verdicts::{Flight, Outcome, Question, Verdicts};
 use self::verify::Means;
 use crate::limits::Limits;
 use crate::metrics::{ClusterMetrics, Metrics};
+use crate::pods::WatchedPods;
 use crate::presented_token::PresentedToken;
 
 mod client;
@@ -32,6 +33,7 @@ mod jwks;
 mod objects;
 mod offline;
 mod own;
+mod pods;
 pub(crate) mod probe;
 mod queue;
 mod review;
@@ -45,6 +47,7 @@ pub(crate) use self::client::ClusterError;
 pub(crate) use self::fault::ReviewFault;
 pub(crate) use self::jwks::{KEYS_GOOD_FOR, KeysFault, KeysState};
 pub(crate) use self::own::{OwnCluster, Pin, SERVICE_ACCOUNT_DIR};
+pub(crate) use self::pods::{PodEvent, PodsFault};
 pub(crate) use self::queue::Standing;
 
 /// The most of a token's own audiences that are sent, when a method takes any.
@@ -62,6 +65,7 @@ pub(crate) struct Cluster {
     metrics: ClusterMetrics,
     verdicts: Arc<Verdicts>,
     queue: Queue,
+    watched_pods: WatchedPods,
 }
 
 /// What all clusters of a gateway share.
@@ -138,6 +142,7 @@ impl Cluster {
             queue: Queue::new(limits, metrics.clone()),
             metrics,
             config,
+            watched_pods: WatchedPods::default(),
         })
     }
 
@@ -156,6 +161,11 @@ impl Cluster {
     pub(crate) fn credential_expire_time(&self) -> Option<Timestamp> {
         let stored = self.config.access.credential_expire_time();
         stored.or_else(|| self.connection.mounted_expire_time())
+    }
+
+    /// Whether its pods are watched, where its method's tokens end with them.
+    pub(crate) fn watched_pods(&self) -> &WatchedPods {
+        &self.watched_pods
     }
 
     /// Counts what it does, and is asked when the metrics are read.

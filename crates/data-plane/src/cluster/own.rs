@@ -301,6 +301,12 @@ impl OwnLink {
         (**self.pin.load()).clone()
     }
 
+    /// Whether these are its connections.
+    pub(super) fn goes_by(&self, link: &Arc<Link>) -> bool {
+        let live = self.live.load();
+        live.as_ref().is_some_and(|live| Arc::ptr_eq(&live.1, link))
+    }
+
     pub(super) fn token_expire_time(&self) -> Option<Timestamp> {
         match &**self.own.files.load() {
             Files::Mounted(mounted) => mounted.token_expire_time,

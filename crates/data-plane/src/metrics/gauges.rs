@@ -33,6 +33,7 @@ impl Collector for Gauges {
         };
         let expiry = |it: &Cluster| it.credential_expire_time().map(Timestamp::as_second);
         let success = |it: &Cluster| known(&it.metrics().now.jwks_success);
+        let pods = |it: &Cluster| it.watched_pods().gauge();
         let seconds = Some(Unit::Seconds);
         by_config(
             &mut encoder,
@@ -59,6 +60,16 @@ impl Collector for Gauges {
             ),
             &clusters,
             expiry,
+        )?;
+        by_config(
+            &mut encoder,
+            (
+                "pods_watched",
+                "Whether pods are watched, of methods whose tokens end with their pods",
+                None,
+            ),
+            &clusters,
+            pods,
         )?;
         by_config(
             &mut encoder,

@@ -150,6 +150,7 @@ fn kubernetes(
         tokens,
         rules,
         public_keys,
+        revoke_with_pod: wire.revoke_with_pod.unwrap_or_default(),
     })
 }
 
@@ -253,6 +254,7 @@ fn kubernetes_to_pb(kubernetes: &Kubernetes) -> pb::KubernetesAuthMethod {
         single_use: Some(tokens.single_use),
         max_presented_age: tokens.max_age.map(|max| time::from_std(max.get())),
         max_presented_lifetime: tokens.max_lifetime.map(|max| time::from_std(max.get())),
+        revoke_with_pod: Some(kubernetes.revoke_with_pod),
     }
 }
 

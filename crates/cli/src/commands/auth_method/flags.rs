@@ -83,6 +83,9 @@ pub(crate) struct SettingFlags {
     /// Take each service-account token for one login only
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     single_use: Option<bool>,
+    /// Revoke a pod's tokens when it is deleted; the gateway's reviewer must be let watch pods
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    revoke_with_pod: Option<bool>,
     /// How long ago a service-account token may have been issued, in minutes or such as 1h
     #[arg(long, value_name = "MINUTES")]
     pub(super) max_presented_age: Option<String>,
@@ -208,6 +211,7 @@ impl SettingFlags {
             ),
             (self.require_pod, &mut kubernetes.require_pod),
             (self.single_use, &mut kubernetes.single_use),
+            (self.revoke_with_pod, &mut kubernetes.revoke_with_pod),
         ] {
             *field = given.or(*field);
         }

@@ -16,7 +16,7 @@ use crate::commands::auth_method::warn;
 use crate::commands::manifest;
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags, present};
-use crate::kube::{Access, ApiServer, Applied, Reviewer};
+use crate::kube::{Access, ApiServer, Applied, Reviewer, WatchesPods};
 use crate::output::{self, note};
 use crate::session::{Administrator, Session};
 use crate::values::{self, Unit};
@@ -68,6 +68,9 @@ pub(crate) struct ImportArgs {
     /// Let the reviewer read namespaces and service accounts, as namespace selectors need
     #[arg(long)]
     with_namespaces: bool,
+    /// Let the reviewer watch the pods of all namespaces, as --revoke-with-pod needs
+    #[arg(long)]
+    with_pods: bool,
     /// Take a reviewer's token that expires, such as 8760h [default: one of a Secret, without an expiry]
     #[arg(long, value_name = "DURATION")]
     token_duration: Option<String>,
@@ -99,6 +102,11 @@ pub(crate) async fn import(
     let name = full_name(&args.name)?;
     let reviewer = Reviewer {
         reads_namespaces: args.with_namespaces,
+        watches_pods: if args.with_pods {
+            WatchesPods::All
+        } else {
+            WatchesPods::Nobodys
+        },
         ..Reviewer::named(
             ("--reviewer-namespace", &args.reviewer_namespace),
             ("--reviewer-name", &args.reviewer_name),

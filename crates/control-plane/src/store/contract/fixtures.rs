@@ -78,6 +78,7 @@ pub(super) fn method(id: &str) -> (AuthMethod, SigningKey) {
                 },
                 rules: vec![rule("my-namespace-a")],
                 public_keys: vec![method_key(&key)],
+                revoke_with_pod: true,
             }),
         },
     };

@@ -40,6 +40,7 @@ pub(in crate::store) struct MethodRow {
     single_use: bool,
     max_presented_age_seconds: Option<i64>,
     max_presented_lifetime_seconds: Option<i64>,
+    revoke_with_pod: bool,
     rules: String,
     revision: i64,
     create_time: i64,
@@ -175,6 +176,7 @@ fn kubernetes(
         audiences: at.some("audiences", audiences.ok())?,
         tokens: token_bounds(at, row)?,
         rules: at.some("rules", rules.ok())?,
+        revoke_with_pod: row.revoke_with_pod,
         public_keys: rows
             .iter()
             .filter_map(|row| key(row).transpose())

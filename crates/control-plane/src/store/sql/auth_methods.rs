@@ -26,7 +26,7 @@ macro_rules! select {
                     m.gw_bound_ips, m.force_sub_claims, m.audit_logs_claims, m.delete_protection,
                     m.audiences, m.allow_any_audience, m.allow_legacy_tokens, m.require_pod,
                     m.single_use, m.max_presented_age_seconds, m.max_presented_lifetime_seconds,
-                    m.token_num_uses, m.cap_to_presented_expiry, m.rules, m.revision, m.create_time, m.update_time, k.key_id, k.public_key,
+                    m.token_num_uses, m.cap_to_presented_expiry, m.revoke_with_pod, m.rules, m.revision, m.create_time, m.update_time, k.key_id, k.public_key,
                     k.create_time AS key_create_time, k.expire_time AS key_expire_time
              FROM auth_methods m LEFT JOIN auth_method_keys k ON k.method_uid = m.uid
              WHERE ",
@@ -100,10 +100,10 @@ pub(super) async fn insert(
               gw_bound_ips, audiences, allow_any_audience, rules, token_max_ttl_seconds,
               force_sub_claims, audit_logs_claims, delete_protection, allow_legacy_tokens,
               require_pod, single_use, max_presented_age_seconds,
-              max_presented_lifetime_seconds, token_num_uses, cap_to_presented_expiry, revision,
-              create_time, update_time, uid, id, access_id, kind)
+              max_presented_lifetime_seconds, token_num_uses, cap_to_presented_expiry,
+              revoke_with_pod, revision, create_time, update_time, uid, id, access_id, kind)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                 $19, $20, $21, $22, $22, $23, $24, $25, $26)",
+                 $19, $20, $21, $22, $23, $23, $24, $25, $26, $27)",
     );
     columns
         .bind(query)
@@ -184,6 +184,7 @@ struct Columns<'m> {
     rules: String,
     audit_logs_claims: String,
     tokens: TokenBounds,
+    revoke_with_pod: bool,
 }
 
 type Query<'q> = sqlx::query::Query<'q, super::Db, <super::Db as sqlx::Database>::Arguments>;
@@ -197,6 +198,7 @@ impl<'m> Columns<'m> {
             tokens: TokenBounds::default(),
             rules: Vec::new(),
             public_keys: Vec::new(),
+            revoke_with_pod: false,
         };
         let (kind, kubernetes) = match &settings.kind {
             Kind::Kubernetes(kubernetes) => (KIND_KUBERNETES, kubernetes),
@@ -218,10 +220,11 @@ impl<'m> Columns<'m> {
             )?,
             audit_logs_claims: texts(&settings.audit_logs_claims)?,
             tokens: kubernetes.tokens.clone(),
+            revoke_with_pod: kubernetes.revoke_with_pod,
         })
     }
 
-    /// $1 to $20.
+    /// $1 to $21.
     fn bind<'q>(&'q self, query: Query<'q>) -> Query<'q> {
         let (settings, tokens) = (&self.method.settings, &self.tokens);
         let limit = |limit: Option<PresentedLimit>| limit.map(|l| l.as_secs().cast_signed());
@@ -250,6 +253,7 @@ impl<'m> Columns<'m> {
             .bind(limit(tokens.max_lifetime))
             .bind(settings.token_num_uses.map(|uses| i64::from(uses.get())))
             .bind(settings.cap_to_presented_expiry)
+            .bind(self.revoke_with_pod)
     }
 }
 

@@ -11,6 +11,7 @@ mod gateways;
 mod k8s_auth_configs;
 mod kept;
 mod key_uses;
+mod pods;
 mod roles;
 mod session;
 mod signing_keys;

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Engine;
+use super::{Engine, pods};
 use crate::store::StoreError;
 use crate::store::time::micros;
 
@@ -44,7 +44,15 @@ impl Engine {
                 now,
             )
             .await?;
-        Ok(tokens + assertions + presented + signing_keys)
+        let pods = self
+            .delete_expired(
+                "DELETE FROM deleted_pods WHERE (config_uid, pod_uid) IN
+                     (SELECT config_uid, pod_uid FROM deleted_pods
+                      WHERE delete_time <= $1 ORDER BY delete_time LIMIT $2)",
+                now.saturating_sub(pods::REMEMBERED).unwrap_or(now),
+            )
+            .await?;
+        Ok(tokens + assertions + presented + signing_keys + pods)
     }
 
     async fn delete_expired(

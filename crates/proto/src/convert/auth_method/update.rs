@@ -33,6 +33,7 @@ const UPDATABLE: &[&str] = &[
     "kubernetes.single_use",
     "kubernetes.max_presented_age",
     "kubernetes.max_presented_lifetime",
+    "kubernetes.revoke_with_pod",
 ];
 
 /// The settings after an update: `current` with what `patch` changes under `mask`.
@@ -173,6 +174,13 @@ fn merge_token_bounds(
         merged.single_use,
         patch.single_use,
         patch.single_use.is_some()
+    );
+    take!(
+        mask,
+        "kubernetes.revoke_with_pod",
+        merged.revoke_with_pod,
+        patch.revoke_with_pod,
+        patch.revoke_with_pod.is_some()
     );
     take!(
         mask,

@@ -143,8 +143,8 @@ async fn store(
              audit_logs_claims = $12, delete_protection = $13, allow_legacy_tokens = $14,
              require_pod = $15, single_use = $16, max_presented_age_seconds = $17,
              max_presented_lifetime_seconds = $18, token_num_uses = $19,
-             cap_to_presented_expiry = $20, revision = $21, update_time = $22
-         WHERE uid = $23 AND revision = $24",
+             cap_to_presented_expiry = $20, revoke_with_pod = $21, revision = $22, update_time = $23
+         WHERE uid = $24 AND revision = $25",
     );
     let done = columns
         .bind(query)

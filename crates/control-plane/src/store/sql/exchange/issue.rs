@@ -1,5 +1,7 @@
 //! The rows of logins that are allowed, in statements that write those of a whole batch.
 
+mod pods;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{self, Digest};
@@ -57,6 +59,7 @@ pub(super) async fn all(
             Err(fault) => settled.push((place, Settled::Fault(fault))),
         }
     }
+    pods::refuse_deleted(connection, &mut logins).await?;
     find_renewed(connection, &mut logins).await?;
     take_assertions(connection, &mut logins).await?;
     take_presented(connection, &mut logins).await?;

@@ -69,7 +69,6 @@ contract! {
     pods::a_list_tells_uids_by_pages,
     pods::a_watch_tells_who_was_deleted,
     pods::who_may_not_watch_pods_is_forbidden,
-    pods::a_watch_from_what_is_forgotten_is_told_so,
     reading::a_reader_reads_namespaces_and_accounts_and_nothing_else,
     reading::who_may_only_review_reads_neither,
     reading::a_namespaces_labels_change,

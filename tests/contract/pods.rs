@@ -110,17 +110,3 @@ pub(crate) async fn who_may_not_watch_pods_is_forbidden(server: &Server) {
         reply.assert_refusal(403, "Forbidden", &message, json!({ "kind": "pods" }));
     }
 }
-
-pub(crate) async fn a_watch_from_what_is_forgotten_is_told_so(server: &Server) {
-    let (namespace, token) = a_watcher(server).await;
-    let path = format!(
-        "/api/v1/namespaces/{namespace}/pods?watch=true&timeoutSeconds=2&resourceVersion=1"
-    );
-    let watch = server.accepting(&token, OBJECT, &path).await;
-    let failure = match watch.code {
-        200 => events(&watch)[0]["object"].clone(),
-        _ => watch.body,
-    };
-    assert_eq!(failure["code"], 410, "{}", watch.text);
-    assert_eq!(failure["reason"], "Expired", "{}", watch.text);
-}

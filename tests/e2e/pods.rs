@@ -185,10 +185,9 @@ fn where_pods_cant_be_watched_logins_go_on_and_the_condition_says_what_to_do() {
     assert_eq!(condition["status"], "CONDITION_STATUS_FALSE", "{condition}");
     let fix = condition["fix"].as_str().unwrap();
     assert!(fix.contains("manifest reviewer --with-pods"), "{fix}");
-    world
-        .admin
-        .run(&["doctor", "unwatched"])
-        .fails(1, &["PodsWatched"]);
+    let doctor = world.admin.run(&["doctor", "unwatched"]);
+    assert_eq!(doctor.code, 1, "{}", doctor.stderr);
+    assert!(doctor.stdout.contains("✗ PodsWatched"), "{}", doctor.stdout);
     log_in(&world, &method, "mypod1");
 
     let cluster = world.cluster();

@@ -53,8 +53,6 @@ impl Cluster {
                 );
                 cluster.add_default_account(&mut objects, namespace);
             }
-            // A watch goes on from a list, and never from the beginning.
-            objects.compact();
         }
         cluster
     }

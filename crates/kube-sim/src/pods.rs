@@ -231,3 +231,31 @@ impl View {
         json!({ "kind": kind, "apiVersion": version, "metadata": pod["metadata"] })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_told_from_a_version_on_until_it_is_forgotten() {
+        let mut history = History::default();
+        let pod = |namespace: &str| json!({ "metadata": { "namespace": namespace } });
+        history.add(2, "ADDED", pod("a"));
+        history.add(3, "DELETED", pod("b"));
+        let kinds = |history: &History, version, namespace| {
+            let events = history.since(version, namespace)?;
+            Some(
+                events
+                    .into_iter()
+                    .map(|(_, kind, _)| kind)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(kinds(&history, 0, ""), Some(vec!["ADDED", "DELETED"]));
+        assert_eq!(kinds(&history, 2, ""), Some(vec!["DELETED"]));
+        assert_eq!(kinds(&history, 0, "a"), Some(vec!["ADDED"]));
+        history.forget(5);
+        assert_eq!(kinds(&history, 3, ""), None, "too old");
+        assert_eq!(kinds(&history, 5, ""), Some(vec![]));
+    }
+}

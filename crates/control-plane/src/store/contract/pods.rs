@@ -123,11 +123,8 @@ async fn a_gateway_ends_no_token_of_another_gateways_config(bed: Bed) {
     assert_eq!(ending.bed.store.revoke_pods(&revoke).await.unwrap(), None);
     assert_eq!(ending.bed.count(TOKENS).await, 1);
     assert!(matches!(ending.log_in("one").await, Exchanged::Granted(_)));
-    let asked =
-        ending
-            .bed
-            .store
-            .token_pods(&identity(&other), ending.config.view.uid, "", 10, noon());
+    let (gateway, uid) = (identity(&other), ending.config.view.uid);
+    let asked = ending.bed.store.token_pods(&gateway, uid, "", 10, noon());
     assert_eq!(asked.await.unwrap(), None);
 }
 

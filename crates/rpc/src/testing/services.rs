@@ -157,4 +157,18 @@ impl GatewaySyncService for Handlers {
     ) -> Answer<pb::ReportEventsResponse> {
         Err(Error::Unimplemented.into())
     }
+
+    async fn revoke_pods(
+        &self,
+        _: Request<pb::RevokePodsRequest>,
+    ) -> Answer<pb::RevokePodsResponse> {
+        Err(Error::Unimplemented.into())
+    }
+
+    async fn list_token_pods(
+        &self,
+        _: Request<pb::ListTokenPodsRequest>,
+    ) -> Answer<pb::ListTokenPodsResponse> {
+        Err(Error::Unimplemented.into())
+    }
 }

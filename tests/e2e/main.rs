@@ -28,6 +28,7 @@ mod reaching;
 mod readme;
 mod refusals;
 mod resilience;
+mod roles;
 mod rules;
 mod seal_keys;
 mod support;

@@ -1,7 +1,9 @@
 //! AuthorizationService: the roles, asked the other way round.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
+use jiff::Timestamp;
 use postern_core::association::Association;
 use postern_core::facts::{SUB_CLAIMS, SubClaims};
 use postern_core::invalid::{Invalid, Violations};
@@ -20,7 +22,7 @@ use crate::associations::{cursor, key};
 use crate::context::Context;
 use crate::identity::Administrator;
 use crate::page::Paging;
-use crate::store::AssociationFilter;
+use crate::store::{AssociationFilter, MethodRef};
 
 pub(crate) struct Authorization(pub(crate) Context);
 
@@ -46,7 +48,14 @@ impl AuthorizationService for Authorization {
 struct Question {
     path: ResourcePath,
     capability: Capability,
-    now: jiff::Timestamp,
+    now: Timestamp,
+}
+
+/// An auth method, as far as it gives roles. By one that lets nobody in nobody has any.
+#[derive(Default)]
+struct Giver {
+    roles: Vec<Role>,
+    force_sub_claims: bool,
 }
 
 // === impl Authorization ===
@@ -67,20 +76,39 @@ impl Authorization {
         let page = store
             .list_associations(&everything, after.as_ref(), paging.limit)
             .await?;
-        let mut roles: HashMap<ResourceId, Vec<Role>> = HashMap::new();
+        let mut givers: HashMap<ResourceId, Giver> = HashMap::new();
         let mut access = Vec::new();
         for association in page.items.iter().map(|stored| &stored.value) {
-            let method = &association.auth_method;
-            if !roles.contains_key(method) {
-                roles.insert(method.clone(), store.roles_of_method(method).await?);
-            }
-            let of_method = roles.get(method).map_or(&[][..], Vec::as_slice);
-            access.extend(question.access(association, of_method));
+            let giver = match givers.entry(association.auth_method.clone()) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let giver = self.giver(&association.auth_method, question.now).await?;
+                    entry.insert(giver)
+                }
+            };
+            access.extend(question.access(association, giver));
         }
         let last = page.items.last().map(key);
         Ok(pb::WhoCanResponse {
             access,
             next_page_token: paging.next(page.more, last),
+        })
+    }
+
+    async fn giver(&self, method: &ResourceId, now: Timestamp) -> Result<Giver, Error> {
+        let store = &self.0.store;
+        let found = store
+            .get_auth_method(&MethodRef::Id(method.clone()))
+            .await?;
+        let Some(settings) = found.map(|stored| stored.value.settings) else {
+            return Ok(Giver::default());
+        };
+        if settings.disabled || settings.access_expires.is_some_and(|end| end <= now) {
+            return Ok(Giver::default());
+        }
+        Ok(Giver {
+            roles: store.roles_of_method(method).await?,
+            force_sub_claims: settings.force_sub_claims,
         })
     }
 
@@ -100,15 +128,25 @@ impl Authorization {
     }
 }
 
+// === impl Giver ===
+
+impl Giver {
+    fn gives(&self, association: &Association) -> bool {
+        !(self.force_sub_claims && association.sub_claims.is_empty())
+    }
+}
+
 // === impl Question ===
 
 impl Question {
     /// A row for each rule of the association's role that allows it.
-    fn access(&self, association: &Association, of_method: &[Role]) -> Vec<pb::Access> {
-        let Some(role) = of_method.iter().find(|role| role.id == association.role) else {
+    fn access(&self, association: &Association, giver: &Giver) -> Vec<pb::Access> {
+        let role = giver.roles.iter().find(|role| role.id == association.role);
+        let Some(role) = role.filter(|_| giver.gives(association)) else {
             return Vec::new();
         };
-        let may_be_denied = of_method
+        let may_be_denied = giver
+            .roles
             .iter()
             .flat_map(|role| &role.settings.rules)
             .any(|rule| self.denied_by(rule));

@@ -316,4 +316,6 @@ impl BuiltIn {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -75,6 +75,9 @@ pub enum PathPatternError {
     /// A template of something that no token carries.
     #[error("has `{{{{{0}}}}}`, which is no sub-claim")]
     UnknownClaim(String),
+    /// The same template in two places: what fills it could then not be read back from a path.
+    #[error("has `{{{{{0}}}}}` twice")]
+    ClaimTwice(String),
 }
 
 // === impl ResourcePath ===
@@ -155,7 +158,11 @@ fn parse_segment(segment: &str, parts: &mut Vec<Part>) -> Result<(), PathPattern
                 let name = name.chars().take(64).collect();
                 return Err(PathPatternError::UnknownClaim(name));
             }
-            parts.push(Part::Claim(name.to_owned()));
+            let part = Part::Claim(name.to_owned());
+            if parts.contains(&part) {
+                return Err(PathPatternError::ClaimTwice(name.to_owned()));
+            }
+            parts.push(part);
             rest = after;
         } else if first == '*' {
             parts.push(Part::Run);
@@ -243,23 +250,12 @@ impl Search<'_> {
             Part::Run => 0..=rest.len(),
         };
         for length in lengths {
-            let value = &rest[..length];
-            let fresh = match wanted {
-                Part::Claim(name) => match self.filled.get(name) {
-                    Some(filled) if filled != value => continue,
-                    Some(_) => None,
-                    None => Some(name.clone()),
-                },
-                _ => None,
-            };
-            if let Some(name) = &fresh {
-                self.filled.insert(name.clone(), value.to_owned());
-            }
             if self.from(part + 1, at + length) {
+                if let Part::Claim(name) = wanted {
+                    let value = rest[..length].to_owned();
+                    self.filled.insert(name.clone(), value);
+                }
                 return true;
-            }
-            if let Some(name) = &fresh {
-                self.filled.remove(name);
             }
         }
         self.dead_ends[place] = true;

@@ -10,7 +10,7 @@ const API: &str = "postern/v1";
 const SEALED: &str = "postern/sealed/v1";
 
 /// Messages with a secret: `src/redact.rs` writes their `Debug`.
-const SECRET: [&str; 12] = [
+const SECRET: [&str; 13] = [
     ".postern.v1.AuthenticateRequest",
     ".postern.v1.AuthenticateResponse",
     ".postern.v1.AuthenticateAccessKeyRequest",
@@ -21,6 +21,7 @@ const SECRET: [&str; 12] = [
     ".postern.v1.ExchangeAssertionRequest",
     ".postern.v1.AuthServiceRenewRequest",
     ".postern.v1.IntrospectRequest",
+    ".postern.v1.AuthorizeRequest",
     ".postern.v1.RevokeRequest",
     ".postern.sealed.v1.K8sAuthConfig",
 ];

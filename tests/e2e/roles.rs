@@ -1,5 +1,7 @@
 //! Roles, from the command line to what a token may do.
 
+mod authorize;
+
 use std::collections::BTreeSet;
 
 use postern_core::permission::Permission;

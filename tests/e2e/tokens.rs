@@ -46,7 +46,7 @@ fn is_active(world: &World, caller: &Caller, token: &str) -> bool {
 }
 
 /// Runs on SQLite, and on PostgreSQL where there is one.
-fn on_both_engines(test: fn(&World)) {
+pub(crate) fn on_both_engines(test: fn(&World)) {
     test(&World::start());
     let runtime = Runtime::new().unwrap();
     let Some(postgres) = runtime.block_on(Postgres::shared()) else {

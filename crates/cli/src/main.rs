@@ -127,6 +127,7 @@ enum Command {
     UpdateAssoc(association::UpdateArgs),
     /// The same as `association delete`
     DeleteAssoc(association::IdArgs),
+    ValidateToken(token::check::ValidateArgs),
     /// The same as `who-can`
     #[command(name = "reverse-rbac")]
     ReverseRbac(authorization::WhoCanArgs),
@@ -239,6 +240,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(args, c, o).await,
         Command::Simulate(args) => simulate::run(args, c, o).await,
         Command::Apply(args) => apply::run(args, c, o).await,
+        Command::ValidateToken(args) => token::check::validate(args, c, o).await,
         Command::Token(command) => token::run(command, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
         Command::Role(command) => role::run(command, c, o).await,

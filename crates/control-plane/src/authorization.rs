@@ -113,18 +113,27 @@ impl Authorization {
     }
 
     fn question(&self, request: &pb::WhoCanRequest) -> Result<Question, Invalid> {
-        let mut faults = Violations::default();
-        let path = faults.check("path", request.path.parse());
-        let asked = capability(request.capability()).filter(|asked| *asked != Capability::Deny);
-        let asked = faults.check("capability", asked.ok_or("must be one other than deny"));
-        match (path, asked) {
-            (Some(path), Some(capability)) => Ok(Question {
-                path,
-                capability,
-                now: self.0.now(),
-            }),
-            _ => Err(faults.into_invalid()),
-        }
+        let (path, capability) = asked(&request.path, request.capability())?;
+        Ok(Question {
+            path,
+            capability,
+            now: self.0.now(),
+        })
+    }
+}
+
+/// What somebody may do where: fields as all such requests have them.
+pub(crate) fn asked(
+    path: &str,
+    wire: pb::Capability,
+) -> Result<(ResourcePath, Capability), Invalid> {
+    let mut faults = Violations::default();
+    let path = faults.check("path", path.parse());
+    let asked = capability(wire).filter(|asked| *asked != Capability::Deny);
+    let asked = faults.check("capability", asked.ok_or("must be one other than deny"));
+    match (path, asked) {
+        (Some(path), Some(capability)) => Ok((path, capability)),
+        _ => Err(faults.into_invalid()),
     }
 }
 

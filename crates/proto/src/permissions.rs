@@ -126,6 +126,7 @@ pub const SERVICES: &[Service] = &[
     ]},
     Service { name: "postern.v1.TokenService", served_by: BOTH, methods: &[
         ("Introspect", Need::OwnTokenOr(Permission::TokensCheck)),
+        ("Authorize", Need::OwnTokenOr(Permission::TokensCheck)),
         ("Revoke", Need::OwnTokenOr(Permission::TokensRevoke)),
         ("Renew", Need::OwnToken),
     ]},

@@ -59,6 +59,7 @@ redacted!(pb::CreateGatewayResponse { gateway, deployment_id; access_key });
 redacted!(pb::ExchangeAssertionRequest { access_id, request_id; assertion });
 redacted!(pb::AuthServiceRenewRequest { access_id, k8s_auth_config, credential; access_token });
 redacted!(pb::IntrospectRequest { client_address, caller_address; token });
+redacted!(pb::AuthorizeRequest { client_address, caller_address, path, capability; token });
 redacted!(pb::RevokeRequest { accessor, caller_address; token });
 redacted!(sealed::K8sAuthConfig {
     name, uid, generation, access_id, k8s_host, k8s_ca_cert, k8s_issuers, disable_issuer_validation,
@@ -136,6 +137,13 @@ mod tests {
             format!(
                 "{:?}",
                 pb::IntrospectRequest {
+                    token: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                pb::AuthorizeRequest {
                     token: secret(),
                     ..Default::default()
                 }

@@ -1,5 +1,7 @@
 //! `postern token …`: what an access token is worth, its end, and more time for it.
 
+pub(crate) mod check;
+
 use clap::{Args, Subcommand};
 use postern_proto::pb;
 use postern_proto::pb::auth_service_client::AuthServiceClient;
@@ -20,6 +22,8 @@ const VARIABLE: &str = "POSTERN_TOKEN";
 pub(crate) enum TokenCommand {
     /// Say whether a token is good, and what it says; fails when it isn't
     Introspect(IntrospectArgs),
+    /// Say whether a token may do something at a path; fails when it may not
+    Authorize(check::AuthorizeArgs),
     /// End a token, at once and everywhere
     Revoke(RevokeArgs),
     /// Give a token more time, up to the most that it may live
@@ -86,6 +90,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     match command {
         TokenCommand::Introspect(args) => introspect(args, connection, flags).await,
+        TokenCommand::Authorize(args) => check::authorize(args, connection, flags).await,
         TokenCommand::Revoke(args) => revoke(args, connection, flags).await,
         TokenCommand::Renew(args) => renew(args, connection, flags).await,
     }

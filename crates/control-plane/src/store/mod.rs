@@ -41,7 +41,7 @@ use postern_core::invalid::Invalid;
 use postern_core::key::KeyId;
 use postern_core::meta::Stored;
 use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
-use postern_core::role::{Role, RoleSettings};
+use postern_core::role::{Authorization, Role, RoleSettings};
 use postern_core::sealed_config::SealedConfig;
 use postern_core::signing_key::StepRefused;
 use tokio::sync::watch;
@@ -58,7 +58,8 @@ pub(crate) use types::{
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
 pub(crate) use worth::{
-    Inspection, Introspected, Prolonged, Renewal, Renewed, Revocation, Shown, Subject, WhichToken,
+    Ask, Inspection, Introspected, Prolonged, Renewal, Renewed, Revocation, Shown, Subject,
+    WhichToken,
 };
 
 /// The one way to the database. Clones share it.
@@ -383,6 +384,12 @@ impl Store {
     /// reason.
     pub(crate) async fn introspect(&self, inspection: &Inspection) -> Read<Option<Introspected>> {
         on_engine!(self.introspect(inspection))
+    }
+
+    /// What the rules of a token's roles say; nothing of one that isn't good. Where it is allowed,
+    /// one use.
+    pub(crate) async fn authorize(&self, ask: &Ask) -> Read<Authorization> {
+        on_engine!(self.authorize(ask))
     }
 
     /// Ends a token. Whether there was such a one.

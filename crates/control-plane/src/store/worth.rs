@@ -7,6 +7,7 @@ use postern_core::access_id::AccessId;
 use postern_core::access_token::{Accessor, TokenHash};
 use postern_core::facts::SubClaims;
 use postern_core::resource_id::GatewayName;
+use postern_core::role::{Capability, ResourcePath};
 
 use super::Cause;
 
@@ -25,6 +26,14 @@ pub(crate) struct Inspection {
     pub(crate) token: TokenHash,
     pub(crate) shown: Shown,
     pub(crate) now: Timestamp,
+}
+
+/// Whether a token may do something at a path.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) inspection: Inspection,
+    pub(crate) path: ResourcePath,
+    pub(crate) capability: Capability,
 }
 
 /// What a token that is good says.

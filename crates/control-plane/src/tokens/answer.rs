@@ -1,6 +1,7 @@
 //! What is said about a token.
 
 use jiff::Timestamp;
+use postern_core::role::{Authorization, Decider};
 use postern_proto::convert::{audit, time};
 use postern_proto::pb;
 use uuid::Uuid;
@@ -39,6 +40,20 @@ pub(super) fn renewed(token: &Prolonged, now: Timestamp) -> pb::TokenServiceRene
         expire_time: Some(time::timestamp(token.expire_time)),
         expires_in: Some(time::duration(token.expire_time.duration_since(now))),
         max_expire_time: Some(time::timestamp(token.max_expire_time)),
+    }
+}
+
+pub(super) fn decided(decided: Authorization) -> pb::AuthorizeResponse {
+    let by = |decider: Decider, allowed| pb::AuthorizeResponse {
+        allowed,
+        role: decider.role.role_name(),
+        rule_path: decider.rule_path,
+        denied_by_rule: !allowed,
+    };
+    match decided {
+        Authorization::Allowed(decider) => by(decider, true),
+        Authorization::Denied(decider) => by(decider, false),
+        Authorization::NotAllowed => pb::AuthorizeResponse::default(),
     }
 }
 

@@ -8,16 +8,18 @@ mod answer;
 
 use postern_core::access_token::Accessor;
 use postern_core::permission::Permission;
+use postern_core::role::Authorization;
 use postern_proto::pb;
 use postern_proto::pb::token_service_server::{TokenService, TokenServiceServer};
 use postern_rpc::error::Error;
 use postern_rpc::http::introspection::{Introspector, Question};
 use tonic::{Request, Response, Status};
 
+use crate::authorization::asked;
 use crate::context::Context;
 use crate::identity::{Administrator, Asker};
 use crate::metrics::Login;
-use crate::store::{Inspection, Renewal, Renewed, Revocation, Session, Shown, WhichToken};
+use crate::store::{Ask, Inspection, Renewal, Renewed, Revocation, Session, Shown, WhichToken};
 
 use about::About;
 
@@ -39,6 +41,13 @@ impl TokenService for Tokens {
         let about = About::of(&request, &message.token, &message.caller_address)?;
         let answer = inspect(&self.0, &about, &message.client_address).await?;
         Ok(Response::new(answer))
+    }
+
+    async fn authorize(
+        &self,
+        request: Request<pb::AuthorizeRequest>,
+    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
+        Ok(Response::new(self.decide(&request).await?))
     }
 
     async fn revoke(
@@ -67,27 +76,31 @@ impl Introspector for Introspection {
     }
 }
 
-/// What a token is worth, for its holder or for whoever may ask about others' tokens; those say
-/// where it was shown.
+/// What a token is worth, for its holder or for whoever may ask about others' tokens.
 async fn inspect(
     context: &Context,
     about: &About<'_>,
     client_address: &str,
 ) -> Result<pb::IntrospectResponse, Error> {
-    let shown = if !about.is_own() {
-        about.permitted(about.session(context).await?, Permission::TokensCheck)?;
-        about.shown_from(about::address("client_address", client_address)?)
-    } else if client_address.is_empty() {
-        about.shown_here()
-    } else {
-        return Err(Error::invalid(
-            "client_address",
-            "must be empty: a token that asks about itself is where its caller is",
-        ));
-    };
+    let shown = shown(context, about, client_address).await?;
     let answer = introspected(context, about, shown).await?;
     context.metrics.introspected(answer.active);
     Ok(answer)
+}
+
+/// Where the token was shown. Who asks about another's must be allowed to, and says it.
+async fn shown(context: &Context, about: &About<'_>, client_address: &str) -> Result<Shown, Error> {
+    if !about.is_own() {
+        about.permitted(about.session(context).await?, Permission::TokensCheck)?;
+        return Ok(about.shown_from(about::address("client_address", client_address)?));
+    }
+    if client_address.is_empty() {
+        return Ok(about.shown_here());
+    }
+    Err(Error::invalid(
+        "client_address",
+        "must be empty: a token that asks about itself is where its caller is",
+    ))
 }
 
 async fn introspected(
@@ -111,6 +124,27 @@ async fn introspected(
 impl Tokens {
     pub(crate) fn service(context: Context) -> TokenServiceServer<Self> {
         TokenServiceServer::new(Self(context)).max_decoding_message_size(MAX_REQUEST)
+    }
+
+    async fn decide(
+        &self,
+        request: &Request<pb::AuthorizeRequest>,
+    ) -> Result<pb::AuthorizeResponse, Error> {
+        let message = request.get_ref();
+        let about = About::of(request, &message.token, &message.caller_address)?;
+        let shown = shown(&self.0, &about, &message.client_address).await?;
+        let (path, capability) = asked(&message.path, message.capability())?;
+        let Some(token) = about.token() else {
+            return Ok(answer::decided(Authorization::NotAllowed));
+        };
+        let now = self.0.now();
+        let inspection = Inspection { token, shown, now };
+        let ask = Ask {
+            inspection,
+            path,
+            capability,
+        };
+        Ok(answer::decided(self.0.store.authorize(&ask).await?))
     }
 
     /// What is no token of ours has ended already.

@@ -22,6 +22,19 @@ impl ControlPlane {
         .await
     }
 
+    /// One try, for the same reason.
+    pub(crate) async fn authorize(
+        &self,
+        request: pb::AuthorizeRequest,
+        asker: &OnBehalf,
+        deadline: Deadline,
+    ) -> Result<pb::AuthorizeResponse, Failure> {
+        self.call(request, Some(asker), deadline, async |channel, request| {
+            tokens(channel).authorize(request).await
+        })
+        .await
+    }
+
     pub(crate) async fn revoke(
         &self,
         request: pb::RevokeRequest,

@@ -53,6 +53,17 @@ fn sent_on(token: String, own: &str) -> String {
     }
 }
 
+/// `token` is empty for the caller's own.
+fn of_others_only(client_address: &str, token: &str) -> Result<(), Error> {
+    if token.is_empty() && !client_address.is_empty() {
+        return Err(Error::invalid(
+            "client_address",
+            "must be empty: a token that asks about itself is where its caller is",
+        ));
+    }
+    Ok(())
+}
+
 // === impl Relay ===
 
 impl Relay {
@@ -99,12 +110,7 @@ impl Tokens {
         client_address: String,
     ) -> Result<pb::IntrospectResponse, Error> {
         let token = sent_on(token, relay.own());
-        if token.is_empty() && !client_address.is_empty() {
-            return Err(Error::invalid(
-                "client_address",
-                "must be empty: a token that asks about itself is where its caller is",
-            ));
-        }
+        of_others_only(&client_address, &token)?;
         if !relay.is_ours() {
             return match token.is_empty() {
                 true => Ok(pb::IntrospectResponse::default()),
@@ -119,6 +125,34 @@ impl Tokens {
         let answer = self
             .control_plane
             .introspect(question, &relay.asker, relay.deadline)
+            .await;
+        answer.map_err(|failure| failure.relay())
+    }
+
+    async fn decide(
+        &self,
+        request: Request<pb::AuthorizeRequest>,
+    ) -> Result<pb::AuthorizeResponse, Error> {
+        let relay = Relay::of(&request, &request.get_ref().caller_address)?;
+        let message = request.into_inner();
+        let token = sent_on(message.token, relay.own());
+        of_others_only(&message.client_address, &token)?;
+        if !relay.is_ours() {
+            return match token.is_empty() {
+                true => Ok(pb::AuthorizeResponse::default()),
+                false => Err(Error::Unauthenticated),
+            };
+        }
+        let question = pb::AuthorizeRequest {
+            token,
+            client_address: message.client_address,
+            caller_address: relay.caller_address(),
+            path: message.path,
+            capability: message.capability,
+        };
+        let answer = self
+            .control_plane
+            .authorize(question, &relay.asker, relay.deadline)
             .await;
         answer.map_err(|failure| failure.relay())
     }
@@ -197,6 +231,13 @@ impl TokenService for Tokens {
         let message = request.into_inner();
         let answer = self.inspect(relay, message.token, message.client_address);
         Ok(Response::new(answer.await?))
+    }
+
+    async fn authorize(
+        &self,
+        request: Request<pb::AuthorizeRequest>,
+    ) -> Result<Response<pb::AuthorizeResponse>, Status> {
+        Ok(Response::new(self.decide(request).await?))
     }
 
     async fn revoke(

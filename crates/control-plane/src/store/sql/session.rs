@@ -8,13 +8,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use postern_core::access_token::TokenHash;
 use postern_core::permission::Permissions;
-use postern_core::role::Role;
+use postern_core::role::{self, Authorization, Role};
+use sqlx::Executor;
 
 use super::kept::Lent;
-use super::{Connection, Engine, associations};
+use super::{Connection, Db, Engine, associations};
 use crate::store::batches::Worker;
 use crate::store::rows::TokenRow;
-use crate::store::{Inspection, Introspected, Session, StoreError};
+use crate::store::{Ask, Inspection, Introspected, Session, StoreError};
 
 pub(super) type Answer = Result<Option<Arc<Found>>, StoreError>;
 
@@ -59,6 +60,35 @@ impl Engine {
         Ok(self.spend(token, &found.row).await?.then_some(introspected))
     }
 
+    /// What the rules of a token's roles say. Where uses are limited, an answer that allows is one,
+    /// in the transaction that decides it.
+    pub(in crate::store) async fn authorize(
+        self: &Arc<Self>,
+        ask: &Ask,
+    ) -> Result<Authorization, StoreError> {
+        let Inspection { token, now, .. } = &ask.inspection;
+        let Some(found) = self.counting(token, *now).await? else {
+            return Ok(Authorization::NotAllowed);
+        };
+        if !found.row.has_limited_uses() {
+            return found.authorize(ask);
+        }
+        let hash = token.as_bytes().as_slice();
+        let mut tx = self.begin_login().await?;
+        let Some(found) = self::found(&mut tx, hash).await? else {
+            return Ok(Authorization::NotAllowed);
+        };
+        let decided = found.authorize(ask)?;
+        if !matches!(decided, Authorization::Allowed(_)) {
+            return Ok(decided);
+        }
+        if !spend(&mut *tx, hash).await? {
+            return Ok(Authorization::NotAllowed);
+        }
+        tx.commit().await?;
+        Ok(decided)
+    }
+
     async fn counting(self: &Arc<Self>, token: &TokenHash, now: Timestamp) -> Answer {
         let worker = || Sessions(Arc::clone(self));
         match self.sessions.ask((*token, now), worker).await {
@@ -73,13 +103,36 @@ impl Engine {
         if !row.has_limited_uses() {
             return Ok(true);
         }
-        let spent = sqlx::query(
-            "UPDATE tokens SET uses_left = uses_left - 1 WHERE hash = $1 AND uses_left > 0",
-        )
-        .bind(token.as_bytes().as_slice())
-        .execute(&self.writers)
-        .await?;
-        Ok(spent.rows_affected() == 1)
+        Ok(spend(&self.writers, token.as_bytes().as_slice()).await?)
+    }
+}
+
+async fn spend<'e>(on: impl Executor<'e, Database = Db>, hash: &[u8]) -> Result<bool, sqlx::Error> {
+    let spent = sqlx::query(
+        "UPDATE tokens SET uses_left = uses_left - 1 WHERE hash = $1 AND uses_left > 0",
+    )
+    .bind(hash)
+    .execute(on)
+    .await?;
+    Ok(spent.rows_affected() == 1)
+}
+
+// === impl Found ===
+
+impl Found {
+    fn authorize(&self, ask: &Ask) -> Result<Authorization, StoreError> {
+        let Inspection { shown, now, .. } = &ask.inspection;
+        if !self.row.counts(*now)? || !self.row.is_good_for(shown)? {
+            return Ok(Authorization::NotAllowed);
+        }
+        let claims = self.row.sub_claims()?;
+        Ok(role::authorize(
+            &self.roles,
+            &claims,
+            &ask.path,
+            ask.capability,
+            *now,
+        ))
     }
 }
 

@@ -154,6 +154,7 @@ impl Metrics {
             audit: AuditCounts::default(),
             limited: server.limited(),
         };
+        this.audit.dropped.get_or_create(&CONTROL_PLANE).inc_by(0);
         let registry = server.registry();
         registry.register("logins", "Logins by how they ended", this.logins.clone());
         registry.register_with_unit(
@@ -188,10 +189,13 @@ impl Metrics {
 
     /// The handle of one config's cluster.
     pub(crate) fn cluster(&self, config: &ResourceId) -> ClusterMetrics {
+        let config = ConfigLabels {
+            config: config.as_str().to_owned(),
+        };
+        // There from the start, so that the first one shows as an increase.
+        self.clusters.rejected.get_or_create(&config).inc_by(0);
         ClusterMetrics {
-            config: Arc::new(ConfigLabels {
-                config: config.as_str().to_owned(),
-            }),
+            config: Arc::new(config),
             counts: self.clusters.clone(),
             limited: self.limited.clone(),
             now: Arc::default(),

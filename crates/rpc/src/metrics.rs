@@ -143,6 +143,9 @@ impl Metrics {
             Unit::Seconds,
             calls.handling.clone(),
         );
+        for scope in Scope::ALL {
+            limited.0.get_or_create(&LimitedLabels { scope }).inc_by(0);
+        }
         registry.register(
             "rate_limited",
             "What a limit turned away or slowed down",
@@ -233,6 +236,15 @@ impl EncodeLabelValue for Side {
 }
 
 impl Scope {
+    /// They are there from the start, so that the first one shows as an increase.
+    const ALL: [Self; 5] = [
+        Self::Calls,
+        Self::PeerCalls,
+        Self::PeerConnections,
+        Self::ClusterQueue,
+        Self::PeerRefusals,
+    ];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Calls => "calls",

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Response;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -393,4 +395,59 @@ async fn trying_ends_before_the_deadline_with_the_last_failure() {
         began.elapsed()
     );
     assert!((5..30).contains(&tries_made), "{tries_made}");
+}
+
+/// A server that speaks gRPC and means harm: details that are no base64, among the headers of an
+/// answer without a message or behind one.
+async fn hostile(in_trailers: bool) -> Stranger {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(move |_| async move {
+                let mut status = http::HeaderMap::new();
+                status.insert("grpc-status", "3".parse().unwrap());
+                status.insert("grpc-message", "no".parse().unwrap());
+                status.insert("grpc-status-details-bin", "%%% no base64".parse().unwrap());
+                let mut response = Response::builder().header("content-type", "application/grpc");
+                let trailers = in_trailers
+                    .then(|| Ok::<_, Infallible>(Frame::<bytes::Bytes>::trailers(status.clone())));
+                if !in_trailers {
+                    response.headers_mut().unwrap().extend(status);
+                }
+                let frames = futures::stream::iter(trailers);
+                Ok::<_, Infallible>(response.body(StreamBody::<_>::new(frames)).unwrap())
+            });
+            tokio::spawn(async move {
+                let io = TokioIo::new(stream);
+                let builder = auto::Builder::new(TokioExecutor::new());
+                let _ = builder.serve_connection(io, service).await;
+            });
+        }
+    });
+    Stranger {
+        addr,
+        task: task.abort_handle(),
+    }
+}
+
+#[tokio::test]
+async fn details_that_are_no_base64_are_left_out_and_nothing_panics() {
+    for in_trailers in [false, true] {
+        let server = hostile(in_trailers).await;
+        let target = Target {
+            url: server.url("http"),
+            ca_pem: None,
+        };
+        let mut client = ServerInfoServiceClient::new(connect(&target).unwrap());
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let status = client
+            .get_server_info(request(Default::default(), deadline))
+            .await
+            .unwrap_err();
+        let failure = Failure::from(status);
+        assert_eq!(failure.code, Code::InvalidArgument, "{failure:?}");
+        assert!(failure.violations.is_empty() && failure.message == "no");
+    }
 }

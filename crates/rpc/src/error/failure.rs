@@ -107,6 +107,8 @@ impl Failure {
     pub fn retryable(&self) -> bool {
         match &self.connect {
             Some(fault) => fault.retryable(),
+            // A server of ours says when; of another one's outage nothing more is known.
+            None if self.reason.is_some() => self.retry_after.is_some(),
             None => matches!(self.code, Code::Unavailable | Code::ResourceExhausted),
         }
     }

@@ -167,7 +167,8 @@ impl Error {
     /// Whether the same request may succeed later without anybody mending anything.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::ResourceExhausted { .. } | Self::Unavailable { .. } => true,
+            Self::ResourceExhausted { .. } => true,
+            Self::Unavailable { reason, .. } => reason.retry_after().is_some(),
             Self::Invalid(_)
             | Self::LoginRefused
             | Self::Unauthenticated
@@ -295,18 +296,17 @@ impl Outage {
             .find(|outage| outage.reason() == reason)
     }
 
-    /// What `RetryInfo` says. Restarts take a second or two; a reviewer or a config is mended by people.
-    pub(crate) fn retry_after(self) -> Duration {
+    /// What `RetryInfo` says. Restarts take a second or two; a reviewer and a config are mended by
+    /// people, and nobody's next try does it.
+    pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::Snapshot | Self::ShuttingDown => Duration::from_millis(200),
-            Self::Database | Self::ControlPlane => Duration::from_millis(500),
+            Self::Snapshot | Self::ShuttingDown => Some(Duration::from_millis(200)),
+            Self::Database | Self::ControlPlane => Some(Duration::from_millis(500)),
             Self::ClusterUnreachable | Self::ClusterError | Self::Overloaded => {
-                Duration::from_secs(1)
+                Some(Duration::from_secs(1))
             }
-            Self::ReviewerRefused
-            | Self::GatewayServiceAccount
-            | Self::ClusterKeysUnknown
-            | Self::ConfigUnusable => Duration::from_secs(5),
+            Self::GatewayServiceAccount | Self::ClusterKeysUnknown => Some(Duration::from_secs(5)),
+            Self::ReviewerRefused | Self::ConfigUnusable => None,
         }
     }
 }

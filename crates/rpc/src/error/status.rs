@@ -148,7 +148,9 @@ fn details(error: &Error) -> ErrorDetails {
             details.set_retry_info(Some(*retry_after));
         }
         Error::Unavailable { reason, .. } => {
-            details.set_retry_info(Some(reason.retry_after()));
+            if let Some(retry_after) = reason.retry_after() {
+                details.set_retry_info(Some(retry_after));
+            }
         }
         Error::LoginRefused
         | Error::Unauthenticated

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::Serialize;
 
+pub(crate) use readiness::Gauge;
 pub use readiness::{Component, Readiness};
 
 /// The body of `/readyz`.

@@ -1,8 +1,13 @@
 //! What must work before a server takes requests.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::watch;
 
 /// One server's components and whether each is ready. Cheap to clone; nothing is global.
@@ -22,6 +27,9 @@ pub(crate) struct State {
     components: BTreeMap<&'static str, Option<String>>,
     shutting_down: bool,
 }
+
+/// Whether each component is ready, for `/metrics`: asked when it is read.
+pub(crate) struct Gauge(pub(crate) Readiness);
 
 // === impl Readiness ===
 
@@ -96,5 +104,27 @@ impl Component {
             state.components.insert(self.name, reason);
             changed
         });
+    }
+}
+
+// === impl Gauge ===
+
+impl Collector for Gauge {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Whether a part that the server needs is ready";
+        let mut metric =
+            encoder.encode_descriptor("component_ready", help, None, MetricType::Gauge)?;
+        for (name, reason) in self.0.components() {
+            let labels = [("component", name)];
+            let metric = metric.encode_family(&labels)?;
+            ConstGauge::new(i64::from(reason.is_none())).encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gauge")
     }
 }

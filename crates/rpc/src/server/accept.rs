@@ -17,9 +17,6 @@ use crate::metrics::{Limited, Scope};
 use crate::peer::{Held, PerPeer, Turns};
 use crate::tls::{ClientCertificate, Material};
 
-const MAX_HANDSHAKES: usize = 1024;
-/// Of them from one peer. Its others wait; nobody else waits for them.
-const MAX_HANDSHAKES_PER_PEER: usize = 64;
 /// After `accept` failed, which mostly means that file descriptors ran out.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
@@ -60,8 +57,8 @@ impl Accept {
             greeter: Greeter {
                 tls,
                 connections,
-                handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
-                turns: Turns::new(MAX_HANDSHAKES_PER_PEER),
+                handshakes: Arc::new(Semaphore::new(config.max_handshakes)),
+                turns: Turns::new(config.max_handshakes_per_peer),
                 proxies: config.trusted_proxies.clone(),
                 timeout: config.handshake_timeout,
                 cut,

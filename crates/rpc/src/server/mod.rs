@@ -57,6 +57,11 @@ pub struct Config {
     pub max_connections: usize,
     /// Connections at once from one client address; more are closed. Default 1024.
     pub max_connections_per_peer: usize,
+    /// TLS handshakes at once; more wait. Default 1024.
+    pub max_handshakes: usize,
+    /// TLS handshakes at once with one client address; its others wait, and nobody else waits for
+    /// them. Default 64.
+    pub max_handshakes_per_peer: usize,
     /// Streams at once on one connection. Default 256.
     pub max_streams_per_connection: u32,
     /// The longest deadline that a caller gets, and the one of who names none. Default 30 s.
@@ -199,6 +204,8 @@ impl Config {
             max_calls_per_peer: 256,
             max_connections: 4096,
             max_connections_per_peer: 1024,
+            max_handshakes: 1024,
+            max_handshakes_per_peer: 64,
             max_streams_per_connection: 256,
             max_deadline: deadline::DEFAULT_CAP,
             max_connection_age: None,
@@ -359,8 +366,10 @@ fn served<A: Authorizer>(app: App<A>, config: &Config) -> Result<Served, ServeEr
         http,
         authorizer,
         readiness,
-        metrics,
+        mut metrics,
     } = app;
+    let gauge = Box::new(http::Gauge(readiness.clone()));
+    metrics.registry().register_collector(gauge);
     let (limited, calls, tls) = (metrics.limited(), metrics.calls(), metrics.tls());
     let health = health::health(server, readiness.clone());
     if config.reflection {

@@ -79,6 +79,28 @@ async fn one_client_cant_take_the_calls_of_all() {
 }
 
 #[tokio::test]
+async fn one_clients_calls_are_its_own_again_when_they_are_answered_or_given_up() {
+    let mut config = loopback();
+    config.max_calls_per_peer = 1;
+    let server = Running::plain(config).await;
+    let client = channel(&server, GREEDY);
+    for _ in 0..3 {
+        info(&client).await.unwrap();
+    }
+    let mut slow = AuthMethodServiceClient::new(client.clone());
+    let given_up = tokio::spawn(async move {
+        let list = request(pb::ListAuthMethodsRequest::default(), soon());
+        let list = list.with_bearer(&BearerToken::new(ADMINISTRATOR));
+        slow.list_auth_methods(list).await.map(drop)
+    });
+    server.listing.notified().await;
+    given_up.abort();
+    let again = soon().run(async { while info(&client).await.is_err() {} });
+    again.await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn one_client_cant_take_the_connections_of_all() {
     let mut config = loopback();
     config.max_connections_per_peer = 2;
@@ -99,9 +121,10 @@ async fn silent_connections_of_one_client_hold_up_nobody_elses_handshake() {
     let mut config = loopback();
     config.handshake_timeout = Duration::from_secs(60);
     config.shutdown_grace = Duration::ZERO;
+    (config.max_handshakes, config.max_handshakes_per_peer) = (4, 3);
     let server = Running::tls(config).await;
     let mut mute = Vec::new();
-    for _ in 0..300 {
+    for _ in 0..20 {
         mute.push(tcp(server.addr, GREEDY).await);
     }
     let ca = server.ca.as_ref().unwrap();

@@ -93,7 +93,7 @@ fn a_first_start_needs_a_sound_bootstrap_file_and_a_safe_database() {
         cli.run(&[&args[..], &tls, more].concat())
     };
     let bootstrap = ["--bootstrap", "d/control-plane/bootstrap.json"];
-    serve("sqlite:empty.db", &[]).fails(3, &["bootstrap"]);
+    serve("sqlite:empty.db", &[]).fails(2, &["bootstrap"]);
     serve("mysql://x", &bootstrap).fails(2, &["--database-url"]);
     let remote = "postgres://user:pass-word@db.example.org/postern";
     let stderr = serve(remote, &bootstrap).fails(2, &["--database-url", "sslmode=verify-full"]);

@@ -217,8 +217,8 @@ impl From<WriteError> for BootstrapError {
             | WriteError::BuiltIn
             | WriteError::Protected
             | WriteError::BeyondOwn(_)
-            | WriteError::NoAdministratorLeft
-            | WriteError::Store(_) => Self::Store(error.into()),
+            | WriteError::NoAdministratorLeft => Self::Store(error.into()),
+            WriteError::Store(error) => error.into(),
         }
     }
 }

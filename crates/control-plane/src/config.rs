@@ -8,8 +8,7 @@ use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
 use postern_rpc::server;
 
-use crate::bootstrap::{Bootstrap, BootstrapError};
-use crate::signing_keys::SigningKeysError;
+use crate::bootstrap::Bootstrap;
 use crate::store::DatabaseUrl;
 
 /// What a control plane is started with.
@@ -41,12 +40,6 @@ pub enum BindError {
     Listen(#[from] server::BindError),
     #[error("gateways' certificates can't be required without a client CA")]
     NoClientCa,
-    #[error("can't use the database")]
-    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error(transparent)]
-    Bootstrap(#[from] BootstrapError),
-    #[error(transparent)]
-    SigningKeys(#[from] SigningKeysError),
 }
 
 impl fmt::Debug for Config {

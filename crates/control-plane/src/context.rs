@@ -1,6 +1,6 @@
 //! What every handler works with.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use postern_core::clock::Clock;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::gateways::GatewayCertificates;
 use crate::metrics::Metrics;
-use crate::store::{Intent, Store};
+use crate::store::{Intent, Store, StoreError};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -20,7 +20,8 @@ pub(crate) struct Context {
     pub(crate) keys: Arc<OwnKeys>,
     /// `None`: no JWT can be issued.
     pub(crate) issuer: Option<IssuerUrl>,
-    pub(crate) deployment: Uuid,
+    /// What the database holds, once it is open.
+    pub(crate) deployment: Arc<OnceLock<Uuid>>,
     pub(crate) certificates: GatewayCertificates,
     pub(crate) metrics: Metrics,
 }
@@ -30,6 +31,17 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Everybody is answered from `connected` from now on.
+    pub(crate) fn open(&self, connected: Store, deployment: Uuid) {
+        // It is set once.
+        let _ = self.deployment.set(deployment);
+        self.store.open(&connected);
+    }
+
+    pub(crate) fn deployment(&self) -> Result<Uuid, StoreError> {
+        self.deployment.get().copied().ok_or(StoreError::NotOpen)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::store::{Etag, StoreError, WriteError};
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::unavailable(
+            StoreError::Unavailable(_) | StoreError::NotOpen => Self::unavailable(
                 Outage::Database,
                 "the database can't be reached at the moment; try again",
                 error,

@@ -25,13 +25,14 @@ mod roles;
 mod sealed_configs;
 mod server_info;
 mod signing_keys;
+mod start;
 mod store;
 mod sweep;
 mod tokens;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthServiceServer;
 use postern_proto::pb::association_service_server::AssociationServiceServer;
@@ -46,40 +47,40 @@ use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::pb::signing_key_service_server::SigningKeyServiceServer;
 use postern_proto::permissions::Server;
 use postern_rpc::http::{Component, Readiness, introspection};
-use postern_rpc::server::{self, App, ServeError};
+use postern_rpc::server::{self, App};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tracing::info;
-use uuid::Uuid;
 
 pub use config::{BindError, Config};
 pub use signing_keys::{MakeError, SigningKeysError, Unusable};
+pub use start::ServeError;
 pub use store::{DatabaseUrl, DatabaseUrlError};
 
 use context::Context;
 use gateways::GatewayCertificates;
 use metrics::Metrics;
+use start::Opening;
 use store::Store;
 
 /// Enough for an access ID, a key and a gateway's name, from whoever comes along.
 const MAX_LOGIN_BYTES: usize = 16 * 1024;
 
-/// A control plane that has its port, its certificate and its database, and doesn't serve yet.
+/// A control plane that has its port and its certificate, and doesn't serve yet.
 pub struct Bound {
     server: server::Bound,
+    opening: Opening,
     context: Context,
     readiness: Readiness,
     database: Component,
     metrics: postern_rpc::metrics::Metrics,
 }
 
-/// Takes the port, brings the database's schema up to date and makes a first start if there
-/// is one to make: everything that can fail at start fails here.
+/// Takes the port and reads the certificate. The database needn't be there.
 ///
 /// # Errors
-/// The address or the certificate can't be used, the database can't, or it is empty and there
-/// is no bootstrap file.
+/// The address or the certificate can't be used.
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
     if config.require_gateway_certificate && config.server.client_ca.is_none() {
         return Err(BindError::NoClientCa);
@@ -87,23 +88,22 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let server = server::bind(config.server).await?;
     let mut registry = postern_rpc::metrics::Metrics::new();
     let metrics = Metrics::register(&mut registry);
-    let sink = audit::sink(config.audit, metrics.audit.clone());
-    let store = Store::connect(&config.database_url, sink)
-        .await
-        .map_err(|error| BindError::Database(error.into()))?;
-    let now = config.clock.now();
-    let deployment = bootstrap::deployment(&store, config.bootstrap.as_ref(), now).await?;
-    signing_keys::at_start(&store, &config.keys, deployment, now).await?;
-    let named = config.bootstrap.and_then(|file| file.control_plane_url);
+    let named = config.bootstrap.as_ref();
+    let named = named.and_then(|file| file.control_plane_url.clone());
     let readiness = Readiness::new();
     Ok(Bound {
         server,
+        opening: Opening {
+            url: config.database_url,
+            sink: audit::sink(config.audit, metrics.audit.clone()),
+            bootstrap: config.bootstrap,
+        },
         context: Context {
-            store,
+            store: Store::default(),
             clock: config.clock,
             keys: Arc::new(config.keys),
             issuer: config.issuer.or(named),
-            deployment,
+            deployment: Arc::default(),
             certificates: GatewayCertificates::new(
                 config.require_gateway_certificate,
                 metrics.certificates_refused.clone(),
@@ -129,23 +129,22 @@ impl Bound {
         self.server.admin_addr()
     }
 
-    /// The deployment that the database holds.
-    pub fn deployment_id(&self) -> Uuid {
-        self.context.deployment
-    }
-
     /// Component `database`, ready while the server serves and its database answers.
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
     }
 
-    /// Serves until `shutdown`; open calls get the grace time of the server's configuration.
+    /// Serves until `shutdown`; open calls get the grace time of the server's configuration. Pages
+    /// are served at once, and calls are unavailable until the database is there: it is brought up
+    /// to date, and a first start made if there is one to make.
     ///
     /// # Errors
-    /// The server couldn't start.
+    /// The server couldn't start, or the database never can be used: its schema doesn't fit, or it
+    /// is empty and there is no bootstrap file.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), ServeError> {
         let Self {
             server,
+            opening,
             context,
             readiness,
             database,
@@ -153,13 +152,24 @@ impl Bound {
         } = self;
         info!(keys = ?context.keys, "the control plane's own keys, the first of which seals");
         let background = TaskTracker::new();
-        // Beside `shutdown`: it also ends when the server fails.
+        // Beside `shutdown`: it also ends when the server fails, or has nothing to serve from.
         let stop = shutdown.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
-        let pings = sweep::watch_database(context.clone(), database);
-        background.spawn(stop.clone().run_until_cancelled_owned(pings));
-        let sweeps = sweep::sweep(context.clone());
-        background.spawn(stop.clone().run_until_cancelled_owned(sweeps));
+        let failed = Arc::new(OnceLock::new());
+        let work = {
+            let (context, stop, failed) = (context.clone(), stop.clone(), Arc::clone(&failed));
+            async move {
+                if let Err(error) = opening.run(context.clone(), database.clone()).await {
+                    // It is set once.
+                    let _ = failed.set(error);
+                    stop.cancel();
+                    return;
+                }
+                let pings = sweep::watch_database(context.clone(), database);
+                tokio::join!(pings, sweep::sweep(context));
+            }
+        };
+        background.spawn(stop.clone().run_until_cancelled_owned(work));
         let app = App {
             server: Server::ControlPlane,
             grpc: services(&context, &stop),
@@ -170,11 +180,14 @@ impl Bound {
             readiness,
             metrics,
         };
-        let result = server.serve(app, shutdown).await;
+        let result = server.serve(app, stop.clone()).await;
         stop.cancel();
         background.close();
         background.wait().await;
-        result
+        match Arc::into_inner(failed).and_then(OnceLock::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(result?),
+        }
     }
 }
 

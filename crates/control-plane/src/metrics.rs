@@ -71,6 +71,7 @@ impl Metrics {
             limited: server.limited(),
             certificates_refused: Counter::default(),
         };
+        this.audit.dropped.get_or_create(&STDOUT).inc_by(0);
         let registry = server.registry();
         registry.register(
             "tokens_issued",

@@ -164,7 +164,7 @@ impl SigningKeys {
     ) -> Result<pb::PrepareSigningKeyResponse, Error> {
         let now = self.0.now();
         let cause = Administrator::of(request)?.cause(request, now)?;
-        let key = make(&self.0.keys, self.0.deployment, now).map_err(Error::internal)?;
+        let key = make(&self.0.keys, self.0.deployment()?, now).map_err(Error::internal)?;
         let resource = name(key.published.key.id());
         let prepared = self.0.store.prepare_signing_key(&key, &cause).await;
         step(prepared, &resource)?;
@@ -265,6 +265,9 @@ impl From<StoreError> for SigningKeysError {
 
 impl From<WriteError> for SigningKeysError {
     fn from(error: WriteError) -> Self {
-        Self::Store(error.into())
+        match error {
+            WriteError::Store(error) => error.into(),
+            error => Self::Store(error.into()),
+        }
     }
 }

@@ -1,13 +1,12 @@
 //! One server of the stack, while it serves.
 
-use postern_rpc::server::ServeError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// It stops when dropped; [`stop`](Self::stop) also waits for it.
 pub(crate) struct Running {
     name: &'static str,
-    task: JoinHandle<Result<(), ServeError>>,
+    task: JoinHandle<Result<(), String>>,
     stop: DropGuard,
 }
 
@@ -20,14 +19,19 @@ pub struct Stopped {
 }
 
 impl Running {
-    pub(crate) fn spawn<F>(name: &'static str, serve: impl FnOnce(CancellationToken) -> F) -> Self
+    pub(crate) fn spawn<F, E>(
+        name: &'static str,
+        serve: impl FnOnce(CancellationToken) -> F,
+    ) -> Self
     where
-        F: Future<Output = Result<(), ServeError>> + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error,
     {
         let stop = CancellationToken::new();
+        let served = serve(stop.clone());
         Self {
             name,
-            task: tokio::spawn(serve(stop.clone())),
+            task: tokio::spawn(async move { served.await.map_err(|error| reason(&error)) }),
             stop: stop.drop_guard(),
         }
     }
@@ -52,12 +56,23 @@ impl Running {
 
 fn ended(
     name: &'static str,
-    result: Result<Result<(), ServeError>, tokio::task::JoinError>,
+    result: Result<Result<(), String>, tokio::task::JoinError>,
 ) -> Option<Stopped> {
     let reason = match result {
         Ok(Ok(())) => return None,
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(reason)) => reason,
         Err(error) => error.to_string(),
     };
     Some(Stopped { name, reason })
+}
+
+/// An error with its causes.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

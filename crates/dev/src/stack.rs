@@ -26,6 +26,8 @@ use crate::state::ClusterState;
 
 /// How long open calls may go on when a server is stopped.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a start waits for a database that isn't there yet.
+const DATABASE_WITHIN: Duration = Duration::from_secs(10);
 /// How often a server is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -97,6 +99,8 @@ pub enum StartError {
     KeyFile(#[from] KeyFileError),
     #[error("the control plane doesn't start")]
     ControlPlane(#[from] control_plane::BindError),
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("the gateway doesn't start")]
@@ -262,8 +266,16 @@ impl Stack {
             audit: (self.audit)(),
         });
         let bound = Box::pin(bound).await?;
+        let readiness = bound.readiness();
         let serve = |stop| bound.serve(stop);
-        self.control_plane = Some(Running::spawn("control plane", serve));
+        let mut running = Running::spawn("control plane", serve);
+        let opened = tokio::time::timeout(DATABASE_WITHIN, readiness.ready());
+        tokio::select! {
+            // One that comes still later is waited for by `ready`.
+            _ = opened => {}
+            stopped = running.stopped() => return Err(stopped.into()),
+        }
+        self.control_plane = Some(running);
         Ok(())
     }
 

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use postern_control_plane::bootstrap::Bootstrap;
+use postern_control_plane::ServeError;
+use postern_control_plane::bootstrap::{Bootstrap, BootstrapError};
 use postern_control_plane::key_file::{self, KeyFileError};
 use postern_core::clock::Clock;
 use postern_core::ip::{IpBlock, IpBlockError};
 use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
 use postern_rpc::forwarded::TrustedProxies;
+use postern_rpc::server::BindError;
 use postern_rpc::tls::ClientCaFiles;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -235,11 +237,22 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
         clock: Clock::system(),
         audit: Box::new(std::io::stdout()),
     };
-    let bound = postern_control_plane::bind(config)
-        .await
-        .map_err(cant_start)?;
+    let bound = postern_control_plane::bind(config).await;
+    let bound = bound.map_err(|error| match error {
+        postern_control_plane::BindError::Listen(error) => cant_listen(&error),
+        postern_control_plane::BindError::NoClientCa => Failure::usage(error.to_string()),
+    })?;
     info!(address = %bound.addr(), "control plane listening");
-    bound.serve(shutdown()?).await.map_err(cant_start)
+    bound.serve(shutdown()?).await.map_err(|error| match error {
+        ServeError::Bootstrap(BootstrapError::Store(_))
+        | ServeError::Database(_)
+        | ServeError::Server(_) => cant_start(&error),
+        ServeError::Bootstrap(
+            BootstrapError::Missing
+            | BootstrapError::OtherDeployment { .. }
+            | BootstrapError::Invalid(_),
+        ) => Failure::usage(chain(&error)),
+    })
 }
 
 fn own_keys(file: Option<&Path>) -> Result<OwnKeys, Failure> {
@@ -287,13 +300,26 @@ pub(crate) async fn gateway(args: &GatewayServeArgs) -> Result<(), Failure> {
         postern_data_plane::config::Config::load(&args.config, args.listen, Clock::system())
             .map_err(|error| Failure::usage(chain(&error)))?;
     let name = config.gateway.clone();
-    let bound = postern_data_plane::bind(config).await.map_err(cant_start)?;
+    let bound = postern_data_plane::bind(config).await;
+    let bound = bound.map_err(|error| cant_listen(&error))?;
     info!(address = %bound.addr(), gateway = %name, "gateway listening");
-    bound.serve(shutdown()?).await.map_err(cant_start)
+    let served = bound.serve(shutdown()?).await;
+    served.map_err(|error| cant_start(&error))
 }
 
-fn cant_start<E: std::error::Error + 'static>(error: E) -> Failure {
-    Failure::new(Exit::Unavailable, chain(&error))
+fn cant_start(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Exit::Unavailable, chain(error))
+}
+
+/// What stands in flags and files is for whoever wrote it to mend; a port that is taken may be free
+/// in a moment.
+fn cant_listen(error: &BindError) -> Failure {
+    match error {
+        BindError::Listen { .. } => cant_start(error),
+        BindError::PlainTextBeyondLoopback(_)
+        | BindError::Tls(_)
+        | BindError::ClientCaWithoutTls => Failure::usage(chain(error)),
+    }
 }
 
 /// An error with its causes.

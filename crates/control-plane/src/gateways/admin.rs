@@ -64,6 +64,7 @@ impl Gateways {
             AccessId::generate(AccessType::AccessKey).map_err(failure::of_randomness)?;
         let gateway = parse(request.into_inner(), access_id)?;
         let key = AccessKey::generate().map_err(failure::of_randomness)?;
+        let deployment = self.0.deployment()?;
         let created = self
             .0
             .store
@@ -73,7 +74,7 @@ impl Gateways {
         Ok(pb::CreateGatewayResponse {
             gateway: Some(to_pb(&stored)),
             access_key: key.expose().to_owned(),
-            deployment_id: self.0.deployment.to_string(),
+            deployment_id: deployment.to_string(),
         })
     }
 

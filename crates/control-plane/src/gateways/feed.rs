@@ -50,12 +50,12 @@ pub(super) fn stream(
     caller: Caller,
     resume: Option<i64>,
     shutdown: CancellationToken,
-) -> Stream {
+) -> Result<Stream, Error> {
     // The first comes at once: who resumes with nothing missed learns that it is up to date.
     let mut bookmarks = interval(BOOKMARK_EVERY);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let feed = Feed {
-        revisions: context.store.subscribe(),
+        revisions: context.store.subscribe()?,
         context,
         gateway,
         caller,
@@ -65,15 +65,15 @@ pub(super) fn stream(
         queue: VecDeque::new(),
         behind: true,
     };
-    stream::unfold(Some(feed), |feed| async move {
+    let stream = stream::unfold(Some(feed), |feed| async move {
         let mut feed = feed?;
         match feed.next().await {
             Ok(Some(message)) => Some((Ok(message), Some(feed))),
             Ok(None) => None,
             Err(error) => Some((Err(error.into()), None)),
         }
-    })
-    .boxed()
+    });
+    Ok(stream.boxed())
 }
 
 // === impl Feed ===

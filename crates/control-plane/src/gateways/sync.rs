@@ -49,7 +49,7 @@ impl GatewaySyncService for GatewaySync {
         // Revisions are opaque to gateways: one that isn't ours needs a snapshot.
         let resume = request.into_inner().resume_revision.parse().ok();
         let context = self.context.clone();
-        let stream = feed::stream(context, gateway, caller, resume, self.shutdown.clone());
+        let stream = feed::stream(context, gateway, caller, resume, self.shutdown.clone())?;
         Ok(Response::new(stream))
     }
 
@@ -168,7 +168,7 @@ impl GatewaySync {
             assertion: request.assertion,
             gateway: gateway.identity,
             gateway_ip,
-            deployment: self.context.deployment,
+            deployment: self.context.deployment()?,
             accessor: Accessor::generate().map_err(failure::of_randomness)?,
             request_id: request_id.to_string(),
             now: self.context.now(),

@@ -16,6 +16,9 @@ pub(crate) enum StoreError {
     /// known whether it was: the same call can be made again.
     #[error("the database is unavailable")]
     Unavailable(#[source] Arc<sqlx::Error>),
+    /// The server has started, and never reached its database so far.
+    #[error("the database has not been reached yet")]
+    NotOpen,
     /// A row that isn't a valid value.
     #[error(transparent)]
     Inconsistent(#[from] Inconsistent),
@@ -24,7 +27,7 @@ pub(crate) enum StoreError {
     Driver(#[source] Arc<sqlx::Error>),
     /// The schema couldn't be brought up to date, or is newer than this program.
     #[error("the database's schema can't be used")]
-    Migration(#[from] MigrateError),
+    Migration(#[source] MigrateError),
     /// The SQLite file couldn't be made.
     #[error("the database's file can't be used")]
     Setup(#[source] std::io::Error),
@@ -89,6 +92,7 @@ impl StoreError {
             Self::Unavailable(fault) => Self::Unavailable(Arc::clone(fault)),
             Self::Driver(fault) => Self::Driver(Arc::clone(fault)),
             Self::Inconsistent(fault) => Self::Inconsistent(fault.clone()),
+            Self::NotOpen => Self::NotOpen,
             Self::Migration(_) | Self::Setup(_) => sqlx::Error::WorkerCrashed.into(),
         }
     }
@@ -96,18 +100,7 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let temporary = match &error {
-            sqlx::Error::Database(e) => is_temporary(e.as_ref()),
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::BeginFailed
-            | sqlx::Error::WorkerCrashed => true,
-            _ => false,
-        };
-        if temporary {
+        if may_pass(&error) {
             Self::Unavailable(Arc::new(error))
         } else {
             Self::Driver(Arc::new(error))
@@ -115,9 +108,36 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl From<MigrateError> for StoreError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+                if may_pass(&error) =>
+            {
+                Self::Unavailable(Arc::new(error))
+            }
+            error => Self::Migration(error),
+        }
+    }
+}
+
 impl From<Gone> for StoreError {
     fn from(_: Gone) -> Self {
         sqlx::Error::WorkerCrashed.into()
+    }
+}
+
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(e) => is_temporary(e.as_ref()),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::BeginFailed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
     }
 }
 

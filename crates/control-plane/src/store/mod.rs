@@ -29,7 +29,7 @@ mod worth;
 #[cfg(test)]
 mod contract;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
@@ -62,9 +62,10 @@ pub(crate) use worth::{
     WhichToken,
 };
 
-/// The one way to the database. Clones share it.
-#[derive(Clone)]
-pub(crate) struct Store(Engine);
+/// The one way to the database. Clones share it. Until it is open, the answer to everything is that
+/// the database is unavailable.
+#[derive(Clone, Default)]
+pub(crate) struct Store(Arc<OnceLock<Engine>>);
 
 #[derive(Clone)]
 enum Engine {
@@ -74,7 +75,7 @@ enum Engine {
 
 macro_rules! on_engine {
     ($self:ident.$function:ident($($argument:expr),*)) => {
-        match &$self.0 {
+        match $self.engine()? {
             Engine::Postgres(engine) => engine.$function($($argument),*).await,
             Engine::Sqlite(engine) => engine.$function($($argument),*).await,
         }
@@ -88,12 +89,24 @@ impl Store {
     /// Connects, waiting some seconds for a server that isn't up yet, and brings the schema up to
     /// date. `sink` gets every new audit record.
     pub(crate) async fn connect(url: &DatabaseUrl, sink: AuditSink) -> Read<Self> {
-        Ok(Self(match &url.0 {
+        let engine = match &url.0 {
             url::Target::Postgres(options) => {
                 Engine::Postgres(postgres::connect(options, sink).await?)
             }
             url::Target::Sqlite(path) => Engine::Sqlite(sqlite::connect(path, sink).await?),
-        }))
+        };
+        Ok(Self(Arc::new(OnceLock::from(engine))))
+    }
+
+    /// From now on this and all its clones are what `connected` is; the first time counts.
+    pub(crate) fn open(&self, connected: &Self) {
+        if let Some(engine) = connected.0.get() {
+            let _ = self.0.set(engine.clone());
+        }
+    }
+
+    fn engine(&self) -> Read<&Engine> {
+        self.0.get().ok_or(StoreError::NotOpen)
     }
 
     /// Whether the database answers.
@@ -103,11 +116,11 @@ impl Store {
 
     /// The highest revision that this process knows of. Changes within a second of another
     /// process's write.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<i64> {
-        match &self.0 {
+    pub(crate) fn subscribe(&self) -> Read<watch::Receiver<i64>> {
+        Ok(match self.engine()? {
             Engine::Postgres(engine) => engine.subscribe(),
             Engine::Sqlite(engine) => engine.subscribe(),
-        }
+        })
     }
 
     /// `None` for a database that was never started with a bootstrap file.
@@ -514,10 +527,16 @@ impl Store {
 #[cfg(test)]
 impl Store {
     async fn raw(&self, statement: &'static str) {
-        on_engine!(self.raw(statement));
+        match self.engine().unwrap() {
+            Engine::Postgres(engine) => engine.raw(statement).await,
+            Engine::Sqlite(engine) => engine.raw(statement).await,
+        }
     }
 
     async fn scalar(&self, statement: &'static str) -> i64 {
-        on_engine!(self.scalar(statement))
+        match self.engine().unwrap() {
+            Engine::Postgres(engine) => engine.scalar(statement).await,
+            Engine::Sqlite(engine) => engine.scalar(statement).await,
+        }
     }
 }

@@ -79,7 +79,8 @@ async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
         .connect_with(options.clone())
         .await?;
     let mut connection = pool.acquire().await?.detach();
-    let done = migrator().run(&mut connection).await;
+    // What `run` ends up in; its own future can't be shown to be `Send`.
+    let done = migrator().run_direct(None, &mut connection, false).await;
     // Closing also lets go of the lock, whatever happened.
     let _ = connection.close().await;
     pool.close().await;

@@ -80,7 +80,8 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions) -> Result<(), Stor
     create(path).map_err(StoreError::Setup)?;
     let options = options.clone().journal_mode(SqliteJournalMode::Wal);
     let mut connection = options.connect().await?;
-    let done = migrator().run(&mut connection).await;
+    // What `run` ends up in; its own future can't be shown to be `Send`.
+    let done = migrator().run_direct(None, &mut connection, false).await;
     connection.close().await?;
     drop(lock);
     Ok(done?)

@@ -40,6 +40,13 @@ pub enum DatabaseUrlError {
 
 // === impl DatabaseUrl ===
 
+impl DatabaseUrl {
+    /// Whether it is somebody else's to start: a file is there, or never comes.
+    pub(crate) fn may_be_away(&self) -> bool {
+        matches!(self.0, Target::Postgres(_))
+    }
+}
+
 impl FromStr for DatabaseUrl {
     type Err = DatabaseUrlError;
 

@@ -1,20 +1,20 @@
 //! The first start, and all later ones.
 
-use postern_control_plane::BindError;
+use postern_control_plane::ServeError;
 use postern_control_plane::bootstrap::BootstrapError;
 use test_support::fixtures::tempdir;
 use uuid::Uuid;
 
 use crate::messages::signing_key;
-use crate::world::{World, a_key, bind, bootstrap};
+use crate::world::{World, a_key, bootstrap, start};
 
 #[tokio::test]
 async fn an_empty_database_without_a_bootstrap_file_refuses_to_serve() {
     let folder = tempdir();
-    let error = bind(folder.path(), None).await.unwrap_err();
+    let error = start(folder.path(), None).await.unwrap_err();
     assert!(matches!(
         error,
-        BindError::Bootstrap(BootstrapError::Missing)
+        ServeError::Bootstrap(BootstrapError::Missing)
     ));
     assert!(error.to_string().contains("--bootstrap"), "{error}");
 }
@@ -26,9 +26,7 @@ async fn a_second_start_changes_nothing() {
     world.stop().await;
     // The same deployment, other keys: as if somebody had edited the file.
     let edited = bootstrap(world.deployment, &a_key(), &a_key());
-    let bound = bind(world.folder.path(), Some(edited)).await.unwrap();
-    assert_eq!(bound.deployment_id(), world.deployment);
-    drop(bound);
+    start(world.folder.path(), Some(edited)).await.unwrap();
     world.restart().await;
     assert!(
         world.log_in(&world.admin, "").await.is_ok(),
@@ -47,11 +45,11 @@ async fn a_file_of_another_deployment_is_refused() {
     let mut world = World::start().await;
     world.stop().await;
     let foreign = bootstrap(Uuid::now_v7(), &world.admin, &world.gateway);
-    let error = bind(world.folder.path(), Some(foreign)).await.unwrap_err();
+    let error = start(world.folder.path(), Some(foreign)).await.unwrap_err();
     assert!(
         matches!(
             error,
-            BindError::Bootstrap(BootstrapError::OtherDeployment { .. })
+            ServeError::Bootstrap(BootstrapError::OtherDeployment { .. })
         ),
         "{error}"
     );

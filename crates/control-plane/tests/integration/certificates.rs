@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::messages::{creation, method, signing_key};
-use crate::world::{GATEWAY, Key, PATIENCE, Persona, a_key, bootstrap, own_keys};
+use crate::world::{GATEWAY, Key, PATIENCE, Persona, a_key, bootstrap, opened, own_keys};
 
 /// A control plane that takes the client certificates of one CA.
 struct Secured {
@@ -65,9 +65,10 @@ impl Secured {
         });
         let bound = postern_control_plane::bind(config).await.unwrap();
         let url = format!("https://localhost:{}", bound.addr().port());
-        let shutdown = CancellationToken::new();
+        let (readiness, shutdown) = (bound.readiness(), CancellationToken::new());
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move { bound.serve(stop).await.unwrap() });
+        opened(&readiness).await;
         Self {
             ca,
             client_ca,

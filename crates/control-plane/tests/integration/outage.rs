@@ -7,8 +7,8 @@ use test_support::postgres::{PrivatePostgres, StopMode};
 use tonic::Code;
 
 use crate::messages::pod;
-use crate::server::get;
-use crate::world::{PATIENCE, World, failed};
+use crate::server::{get, get_text};
+use crate::world::{PATIENCE, Persona, World, failed, opened};
 
 async fn becomes(world: &World, status: u16) {
     let wait = async {
@@ -17,6 +17,36 @@ async fn becomes(world: &World, status: u16) {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.unwrap();
+}
+
+#[tokio::test]
+async fn before_its_database_comes_a_control_plane_serves_pages_and_calls_are_unavailable() {
+    let Some(postgres) = PrivatePostgres::start().await else {
+        return;
+    };
+    let database = postgres.database().await;
+    let url = database.url().to_owned();
+    postgres.stop(StopMode::Immediate).await;
+    let (world, readiness) = World::start_before(tempdir(), url).await;
+    assert_eq!(get(&world, "/livez").await.0, 200);
+    assert_eq!(get(&world, "/readyz").await.0, 503);
+    let (status, metrics) = get_text(&world, "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.contains("postern_build_info{"), "{metrics}");
+    let nobody = Persona::bearer(AccessToken::generate().unwrap().expose());
+    let list = world
+        .methods()
+        .list_auth_methods(nobody.request(Default::default()))
+        .await;
+    for failure in [failed(world.log_in(&world.admin, "").await), failed(list)] {
+        assert_eq!(failure.code, Code::Unavailable);
+        assert_eq!(failure.reason, Some(Reason::Database));
+        assert!(failure.retry_after.is_some());
+    }
+    postgres.start_again().await;
+    opened(&readiness).await;
+    becomes(&world, 200).await;
+    assert!(world.log_in(&world.admin, "").await.is_ok());
 }
 
 #[tokio::test]

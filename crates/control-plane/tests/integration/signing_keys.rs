@@ -1,7 +1,7 @@
 //! SigningKeyService, and the pages that others find the keys by.
 
 use jiff::SignedDuration;
-use postern_control_plane::{BindError, SigningKeysError, Unusable};
+use postern_control_plane::{ServeError, SigningKeysError, Unusable};
 use postern_core::own_keys::OwnKeys;
 use postern_core::seal::OpenError;
 use postern_proto::pb;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::server::get;
-use crate::world::{Persona, World, bind_with, failed, fields, own_keys};
+use crate::world::{Persona, World, failed, fields, own_keys, start_with};
 
 const OLD: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const NEW: &str = "k2:AAAAAAQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -178,12 +178,12 @@ async fn other_keys_of_its_own_dont_start_and_the_new_one_opens_beside_the_old()
     let mut world = World::start().await;
     world.stop().await;
     let folder = world.folder.path();
-    let start = |lines: &str| bind_with(folder, None, OwnKeys::parse(lines).unwrap());
+    let start = |lines: &str| start_with(folder, None, OwnKeys::parse(lines).unwrap());
     let error = start(NEW).await.unwrap_err();
     assert!(
         matches!(
             &error,
-            BindError::SigningKeys(SigningKeysError::Unusable {
+            ServeError::SigningKeys(SigningKeysError::Unusable {
                 fault: Unusable::Closed(OpenError::UnknownKey(id)),
                 ..
             }) if id == "k1"
@@ -195,13 +195,13 @@ async fn other_keys_of_its_own_dont_start_and_the_new_one_opens_beside_the_old()
     assert!(
         matches!(
             other,
-            BindError::SigningKeys(SigningKeysError::Unusable {
+            ServeError::SigningKeys(SigningKeysError::Unusable {
                 fault: Unusable::Closed(OpenError::NotAuthentic),
                 ..
             })
         ),
         "{other}"
     );
-    drop(start(&format!("{NEW}\n{OLD}")).await.unwrap());
-    drop(bind_with(folder, None, own_keys()).await.unwrap());
+    start(&format!("{NEW}\n{OLD}")).await.unwrap();
+    start_with(folder, None, own_keys()).await.unwrap();
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapAdmin, BootstrapGateway};
-use postern_control_plane::{BindError, Bound, Config};
+use postern_control_plane::{Bound, Config, ServeError};
 use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::AccessKey;
 use postern_core::clock::Clock;
@@ -24,6 +24,7 @@ use postern_rpc::caller::BearerToken;
 use postern_rpc::client::{self, Channel, Credentials as _, Target};
 use postern_rpc::deadline::Deadline;
 use postern_rpc::error::Failure;
+use postern_rpc::http::Readiness;
 use postern_rpc::server;
 use tempfile::TempDir;
 use test_support::capture::LogBuffer;
@@ -177,16 +178,23 @@ impl World {
     }
 
     pub(crate) async fn start_on(folder: TempDir, database: String) -> Self {
+        let (world, readiness) = Self::start_before(folder, database).await;
+        opened(&readiness).await;
+        world
+    }
+
+    /// Whose database may come later.
+    pub(crate) async fn start_before(folder: TempDir, database: String) -> (Self, Readiness) {
         let (admin, gateway, deployment) = (Key::generate(), Key::generate(), Uuid::now_v7());
         let bootstrap = bootstrap(deployment, &admin, &gateway);
         let clock = TestClock::noon();
         let audit = LogBuffer::default();
         let config = config(&database, Some(bootstrap), &clock, &audit);
         let bound = postern_control_plane::bind(config).await.unwrap();
-        let addr = bound.addr();
+        let (addr, readiness) = (bound.addr(), bound.readiness());
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(bound, shutdown.clone()));
-        Self {
+        let world = Self {
             channel: channel(addr),
             clock,
             audit,
@@ -198,7 +206,8 @@ impl World {
             database,
             shutdown,
             serving: Some(serving),
-        }
+        };
+        (world, readiness)
     }
 
     /// Shuts down, and waits until it is done.
@@ -214,10 +223,12 @@ impl World {
         self.stop().await;
         let config = config(&self.database, None, &self.clock, &self.audit);
         let bound = postern_control_plane::bind(config).await.unwrap();
+        let readiness = bound.readiness();
         self.addr = bound.addr();
         self.channel = channel(self.addr);
         self.shutdown = CancellationToken::new();
         self.serving = Some(tokio::spawn(serve(bound, self.shutdown.clone())));
+        opened(&readiness).await;
     }
 
     pub(crate) async fn log_in(
@@ -368,21 +379,38 @@ pub(crate) fn own_keys() -> OwnKeys {
     OwnKeys::parse("k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()
 }
 
-/// Starts on the database in `folder`; what `bind` says.
-pub(crate) async fn bind(folder: &Path, bootstrap: Option<Bootstrap>) -> Result<Bound, BindError> {
-    bind_with(folder, bootstrap, own_keys()).await
+/// Starts on the database in `folder`, and stops when it is ready: why it doesn't get ready.
+pub(crate) async fn start(folder: &Path, bootstrap: Option<Bootstrap>) -> Result<(), ServeError> {
+    start_with(folder, bootstrap, own_keys()).await
 }
 
 /// The same with other keys of its own.
-pub(crate) async fn bind_with(
+pub(crate) async fn start_with(
     folder: &Path,
     bootstrap: Option<Bootstrap>,
     keys: OwnKeys,
-) -> Result<Bound, BindError> {
+) -> Result<(), ServeError> {
     let (clock, audit) = (TestClock::noon(), LogBuffer::default());
     let mut config = config(&sqlite(folder), bootstrap, &clock, &audit);
     config.keys = keys;
-    postern_control_plane::bind(config).await
+    let bound = postern_control_plane::bind(config).await.unwrap();
+    let (readiness, shutdown) = (bound.readiness(), CancellationToken::new());
+    let stop_when_ready = async {
+        readiness.ready().await;
+        shutdown.cancel();
+    };
+    let served = bound.serve(shutdown.clone());
+    tokio::pin!(served);
+    tokio::select! {
+        ended = &mut served => ended,
+        () = stop_when_ready => served.await,
+    }
+}
+
+/// Waits until the database has been opened.
+pub(crate) async fn opened(readiness: &Readiness) {
+    let ready = tokio::time::timeout(PATIENCE, readiness.ready());
+    ready.await.expect("the database is opened");
 }
 
 pub(crate) fn a_key() -> Key {

@@ -120,11 +120,11 @@ async fn a_first_start_happens_once(bed: Bed) {
 
 async fn another_process_sees_a_change_within_moments(bed: Bed) {
     let other = bed.another().await;
-    let mut news = other.subscribe();
+    let mut news = other.subscribe().unwrap();
     bed.gateway("g").await;
     let revision = bed.store.current_revision().await.unwrap();
     assert_eq!(
-        *bed.store.subscribe().borrow(),
+        *bed.store.subscribe().unwrap().borrow(),
         revision,
         "its own process knows at once"
     );

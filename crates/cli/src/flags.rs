@@ -73,7 +73,7 @@ pub(crate) fn find_swallowed(root: &Command, arguments: &[String]) -> Option<Fai
             let name = flag.get_long().map(|long| format!("--{long}"));
             let name = name.as_deref().unwrap_or(argument);
             if is_no_value(name, value) {
-                return Some(swallowed(name, value));
+                return Some(swallowed(&path, name, value));
             }
         } else if let Some(command) = path.last()?.find_subcommand(argument) {
             path.push(command);
@@ -82,15 +82,19 @@ pub(crate) fn find_swallowed(root: &Command, arguments: &[String]) -> Option<Fai
     None
 }
 
-fn takes_next(flag: &clap::Arg, argument: &str) -> bool {
-    let named = match argument.strip_prefix("--") {
+fn is_named(flag: &clap::Arg, argument: &str) -> bool {
+    match argument.strip_prefix("--") {
         Some(long) => flag.get_long() == Some(long),
         None => {
             argument.len() == 2
                 && argument.starts_with('-')
                 && flag.get_short() == argument.chars().nth(1)
         }
-    };
+    }
+}
+
+fn takes_next(flag: &clap::Arg, argument: &str) -> bool {
+    let named = is_named(flag, argument);
     let valued = matches!(
         flag.get_action(),
         clap::ArgAction::Set | clap::ArgAction::Append
@@ -106,6 +110,13 @@ fn is_no_value(flag: &str, value: &str) -> bool {
 
 /// Refuses values that are really the next flag, as an empty shell variable leaves them.
 pub(crate) fn check_values(command: &Command, matches: &ArgMatches) -> Result<(), Failure> {
+    check_below(&[command], matches)
+}
+
+fn check_below(path: &[&Command], matches: &ArgMatches) -> Result<(), Failure> {
+    let Some(command) = path.last() else {
+        return Ok(());
+    };
     for id in matches.ids() {
         if matches.value_source(id.as_str()) != Some(clap::parser::ValueSource::CommandLine) {
             continue;
@@ -117,13 +128,13 @@ pub(crate) fn check_values(command: &Command, matches: &ArgMatches) -> Result<()
             let value = value.to_string_lossy();
             let flag = flag_name(command, id.as_str());
             if is_no_value(&flag, &value) {
-                return Err(swallowed(&flag, &value));
+                return Err(swallowed(path, &flag, &value));
             }
         }
     }
     match matches.subcommand() {
         Some((name, matches)) => match command.find_subcommand(name) {
-            Some(command) => check_values(command, matches),
+            Some(command) => check_below(&[path, &[command]].concat(), matches),
             None => Ok(()),
         },
         None => Ok(()),
@@ -138,19 +149,27 @@ fn flag_name(command: &Command, id: &str) -> String {
     }
 }
 
-fn swallowed(flag: &str, value: &str) -> Failure {
-    let shown: String = value
-        .split('=')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(40)
-        .collect();
-    if value[1..].starts_with(|c: char| c.is_ascii_digit()) {
+/// A value may be a secret: only what is a flag's name, or a small number, is repeated.
+fn swallowed(path: &[&Command], flag: &str, value: &str) -> Failure {
+    let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | 's' | 'm' | 'h' | 'd');
+    if value.len() <= 8 && value[1..].starts_with(|c: char| c.is_ascii_digit()) {
+        let shown = if value[1..].chars().all(number) {
+            value
+        } else {
+            "it"
+        };
         return Failure::usage(format!("{flag}: `{shown}` is negative"));
     }
+    let name = value.split('=').next().unwrap_or_default();
+    let mut flags = path.iter().flat_map(|command| command.get_arguments());
+    let known = flags.any(|known| is_named(known, name));
+    let follows = if known {
+        format!("`{name}` follows it")
+    } else {
+        "what follows it begins with `-`".to_owned()
+    };
     Failure::usage(format!(
-        "{flag} has no value: `{shown}` follows it. The variable behind {flag} was probably empty"
+        "{flag} has no value: {follows}. The variable behind {flag} was probably empty"
     ))
 }
 

@@ -372,6 +372,29 @@ mod tests {
     }
 
     #[test]
+    fn of_what_stands_in_a_values_place_only_a_flags_name_is_repeated() {
+        let line = |value| {
+            [
+                "postern",
+                "auth",
+                "--access-id",
+                value,
+                "--k8s-auth-config-name=c",
+            ]
+        };
+        let known = refused(&line("--timeout"));
+        assert!(known.contains("`--timeout` follows it"), "{known}");
+        for secret in ["-eyJhbGciOiJSUzI1NiJ9", "--my-secret=x", "-0secret-of-mine"] {
+            let error = refused(&line(secret));
+            assert!(error.contains("--access-id has no value"), "{error}");
+            assert!(
+                !error.contains("eyJ") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn a_key_in_pem_is_a_value() {
         let pem = "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----";
         let line = [

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 
 use comfy_table::{Table, presets};
-use postern_proto::pb::FILE_DESCRIPTOR_SET;
+use postern_proto::pb::{self, FILE_DESCRIPTOR_SET};
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::flags::OutputFlags;
@@ -153,4 +153,17 @@ fn lay_out_list(name: &str, items: &[Value], depth: usize, lines: &mut Vec<Strin
         lines.push(format!("{indent}{name}[{i}]:"));
         lay_out(item, depth + 1, lines);
     }
+}
+
+/// What `--validate-only` finds, where a made resource would be shown: there is none.
+pub(crate) fn valid(warnings: &[pb::Warning]) -> Result<Value, Failure> {
+    let warnings = self::warnings(warnings)?;
+    Ok(json!({ "valid": true, "stored": false, "warnings": warnings }))
+}
+
+pub(crate) fn warnings(warnings: &[pb::Warning]) -> Result<Vec<Value>, Failure> {
+    let listed = warnings
+        .iter()
+        .map(|warning| message("postern.v1.Warning", warning));
+    listed.collect()
 }

@@ -1,6 +1,7 @@
 //! From flags to a server that is what it should be, and an administrator logged in to it.
 
-use std::io::IsTerminal as _;
+mod server;
+
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -9,10 +10,10 @@ use postern_proto::pb::access_key_auth_service_client::AccessKeyAuthServiceClien
 use postern_proto::pb::gateway_service_client::GatewayServiceClient;
 use postern_proto::pb::server_info_service_client::ServerInfoServiceClient;
 use postern_rpc::caller::BearerToken;
-use postern_rpc::client::{self, Channel, Credentials as _, Target};
+use postern_rpc::client::{self, Target};
 use postern_rpc::deadline::Deadline;
+use postern_rpc::error::Reason;
 use secrecy::{ExposeSecret as _, SecretString};
-use tonic::{Request, Response, Status};
 
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, present};
@@ -20,10 +21,10 @@ use crate::output::note;
 use crate::paging;
 use crate::profile::{self, Profile};
 
+pub(crate) use server::{Administrator, Server};
+
 pub(crate) const DEFAULT_CONTROL_PLANE_URL: &str = "https://localhost:8100";
 pub(crate) const DEFAULT_GATEWAY_URL: &str = "https://localhost:8000";
-/// What may take so long without a word.
-const PATIENCE: Duration = Duration::from_secs(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Addresses and trust: what the flags, the environment and the profile say, in that order.
@@ -34,34 +35,6 @@ pub(crate) struct Session {
     ca_pem: Option<Vec<u8>>,
     deadline: Deadline,
 }
-
-/// A server that has said what it is.
-pub(crate) struct Server {
-    pub(crate) channel: Channel,
-    /// For messages: `the gateway at https://…`.
-    pub(crate) label: String,
-    pub(crate) url: String,
-    info: pb::GetServerInfoResponse,
-    deadline: Deadline,
-}
-
-/// A server and a token for it.
-pub(crate) struct Administrator {
-    pub(crate) server: Server,
-    token: BearerToken,
-}
-
-/// Which failed calls are tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Repeat {
-    /// All that may succeed in a moment.
-    Safe,
-    /// Those of them that the server can't have carried out.
-    Unsent,
-}
-
-/// What a failed call means on a server.
-type Called<T> = Result<Response<T>, Status>;
 
 // === impl Session ===
 
@@ -95,6 +68,11 @@ impl Session {
             ca_pem,
             deadline: Deadline::after(timeout),
         })
+    }
+
+    /// Roots beside the system's: of the flag, the environment or the profile.
+    pub(crate) fn ca_pem(&self) -> Option<&[u8]> {
+        self.ca_pem.as_deref()
     }
 
     /// The gateway, once it has said that it is one.
@@ -222,13 +200,29 @@ impl Session {
             gateway,
         };
         let response = server
-            .call(&request, |channel, request| async move {
+            .call_as(&request, |channel, request| async move {
                 AccessKeyAuthServiceClient::new(channel)
                     .authenticate_access_key(request)
                     .await
             })
-            .await?;
-        Ok(BearerToken::new(response.access_token))
+            .await;
+        match response {
+            Ok(response) => Ok(BearerToken::new(response.access_token)),
+            Err(failure) if failure.reason == Some(Reason::LoginRefused) => {
+                let (id, profile) = (failure.request_id.unwrap_or_default(), &self.profile_name);
+                Err(Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "{} refused the access key of the profile `{profile}` (request ID {id})",
+                        server.label
+                    ),
+                )
+                .hint(
+                    "store one that is good with: postern configure --access-key-file admin.json",
+                ))
+            }
+            Err(failure) => Err(Failure::of_call(&server.label, failure)),
+        }
     }
 
     fn credential(&self) -> Result<(String, SecretString), Failure> {
@@ -389,144 +383,4 @@ pub(crate) async fn list_gateways(
         Ok((page.gateways, page.next_page_token))
     })
     .await
-}
-
-// === impl Server ===
-
-impl Clone for Server {
-    fn clone(&self) -> Self {
-        Self {
-            channel: self.channel.clone(),
-            label: self.label.clone(),
-            url: self.url.clone(),
-            info: self.info.clone(),
-            deadline: self.deadline,
-        }
-    }
-}
-
-impl Server {
-    /// Calls, and tries again while the server says that it is worth it and there is time.
-    pub(crate) async fn call<M, T, F>(
-        &self,
-        message: &M,
-        call: impl Fn(Channel, Request<M>) -> F,
-    ) -> Result<T, Failure>
-    where
-        M: Clone,
-        F: Future<Output = Called<T>>,
-    {
-        self.attempt(message, None, Repeat::Safe, &call).await
-    }
-
-    async fn attempt<M, T, F>(
-        &self,
-        message: &M,
-        token: Option<&BearerToken>,
-        repeat: Repeat,
-        call: &impl Fn(Channel, Request<M>) -> F,
-    ) -> Result<T, Failure>
-    where
-        M: Clone,
-        F: Future<Output = Called<T>>,
-    {
-        let once = || {
-            let request = client::request(message.clone(), self.deadline);
-            let request = match token {
-                Some(token) => request.with_bearer(token),
-                None => request,
-            };
-            call(self.channel.clone(), request)
-        };
-        let result = match repeat {
-            Repeat::Safe => {
-                self.with_a_word(Box::pin(client::retry(self.deadline, once)))
-                    .await
-            }
-            Repeat::Unsent => {
-                self.with_a_word(Box::pin(client::retry_unsent(self.deadline, once)))
-                    .await
-            }
-        };
-        result.map_err(|failure| {
-            let perhaps = repeat == Repeat::Unsent && failure.may_have_been_carried_out();
-            let failure = Failure::of_call(&self.label, failure);
-            if perhaps {
-                failure.hint("it may have been done all the same: look before you run it again")
-            } else {
-                failure
-            }
-        })
-    }
-
-    /// Says on a terminal who is being waited for, once it takes longer than a second.
-    async fn with_a_word<T>(&self, mut call: impl Future<Output = T> + Unpin) -> T {
-        tokio::select! {
-            result = &mut call => return result,
-            () = tokio::time::sleep(PATIENCE) => {}
-        }
-        if std::io::stderr().is_terminal() {
-            note(&format!("waiting for {} …", self.label));
-        }
-        call.await
-    }
-
-    /// The same for a caller that looks at the failure itself.
-    pub(crate) async fn call_as<M, T, F>(
-        &self,
-        message: &M,
-        call: impl Fn(Channel, Request<M>) -> F,
-    ) -> Result<T, postern_rpc::error::Failure>
-    where
-        M: Clone,
-        F: Future<Output = Called<T>>,
-    {
-        let result = client::retry(self.deadline, || {
-            call(
-                self.channel.clone(),
-                client::request(message.clone(), self.deadline),
-            )
-        });
-        self.with_a_word(Box::pin(result)).await
-    }
-}
-
-// === impl Administrator ===
-
-impl Administrator {
-    /// Whoever has the token.
-    pub(crate) fn with(server: Server, token: BearerToken) -> Self {
-        Self { server, token }
-    }
-
-    /// Calls with the administrator's token.
-    pub(crate) async fn call<M, T, F>(
-        &self,
-        message: &M,
-        call: impl Fn(Channel, Request<M>) -> F,
-    ) -> Result<T, Failure>
-    where
-        M: Clone,
-        F: Future<Output = Called<T>>,
-    {
-        self.server
-            .attempt(message, Some(&self.token), Repeat::Safe, &call)
-            .await
-    }
-
-    /// The same for what changes something: it is never done twice, so that a key that is shown
-    /// once isn't lost to an answer that says that its object exists.
-    pub(crate) async fn change<M, T, F>(
-        &self,
-        message: &M,
-        call: impl Fn(Channel, Request<M>) -> F,
-    ) -> Result<T, Failure>
-    where
-        M: Clone,
-        F: Future<Output = Called<T>>,
-    {
-        self.server
-            .attempt(message, Some(&self.token), Repeat::Unsent, &call)
-            .await
-    }
 }

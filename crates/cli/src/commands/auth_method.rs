@@ -156,7 +156,8 @@ pub(crate) async fn create(
     warn(&response.warnings);
     let method = response.auth_method.unwrap_or_default();
     if args.validate_only {
-        return show(flags, &method, &response.warnings);
+        let text = format!("Auth method {name} is valid; nothing was stored.");
+        return output::print(flags.format(), &output::valid(&response.warnings)?, &text);
     }
     let mut text = format!(
         "Auth method {name} created.\n- Access ID: {}",
@@ -405,12 +406,8 @@ fn show(
 
 /// A method that was written. Programs that don't read standard error get the warnings with it.
 fn document(method: &pb::AuthMethod, warnings: &[pb::Warning]) -> Result<Value, Failure> {
-    let listed = warnings
-        .iter()
-        .map(|warning| output::message("postern.v1.Warning", warning))
-        .collect::<Result<Vec<_>, _>>()?;
     let mut document = output::message(MESSAGE, method)?;
-    document["warnings"] = Value::from(listed);
+    document["warnings"] = Value::from(output::warnings(warnings)?);
     Ok(document)
 }
 

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use clap::Args;
+use postern_proto::pb;
+use postern_proto::pb::server_info_service_client::ServerInfoServiceClient;
+use postern_rpc::client::{self as rpc, Target};
+use postern_rpc::deadline::Deadline;
+use postern_rpc::error::Failure as RpcFailure;
 use reqwest::{Client, StatusCode, redirect};
-use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::serve::chain;
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags, present};
-use crate::{output, values};
+use crate::output;
+use crate::session::Session;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,17 +33,17 @@ pub(crate) async fn run(
     flags: &OutputFlags,
 ) -> Result<(), Failure> {
     let url = present("--url", &args.url)?;
+    let session = Session::open(connection)?;
     let page = format!("{}/readyz", url.trim_end_matches('/'));
-    let unreachable = |error: reqwest::Error| {
-        Failure::new(Exit::Unavailable, format!("{url}: {}", chain(&error)))
+    let response = match client(&session)?.get(page).send().await {
+        Ok(response) => response,
+        Err(error) => return Err(unreachable(&session, &url, &error).await),
     };
-    let response = client(connection)?
-        .get(page)
-        .send()
-        .await
-        .map_err(unreachable)?;
     let status = response.status();
-    let report: Value = response.json().await.map_err(unreachable)?;
+    let Ok(report) = response.json::<Value>().await else {
+        let what = format!("{url}: this isn't a Postern server; check the URL");
+        return Err(Failure::new(Exit::Unavailable, what));
+    };
     output::print(flags.format(), &report, &lines(&report))?;
     match status {
         StatusCode::OK => Ok(()),
@@ -49,16 +54,32 @@ pub(crate) async fn run(
     }
 }
 
-fn client(connection: &Connection) -> Result<Client, Failure> {
-    let path = connection
-        .ca_cert
-        .clone()
-        .or_else(|| std::env::var("POSTERN_CA_CERT").ok());
-    let ca = path
-        .map(|path| values::read("--ca-cert", &path))
-        .transpose()?;
-    let ca = ca.as_ref().map(|pem| pem.expose_secret().as_bytes());
-    let tls = postern_rpc::tls::client_config(ca)
+/// In the words of every other command: asks once more, the way that they do.
+async fn unreachable(session: &Session, url: &str, error: &reqwest::Error) -> Failure {
+    let target = Target {
+        url: url.to_owned(),
+        ca_pem: session.ca_pem().map(<[u8]>::to_vec),
+    };
+    let channel = match rpc::connect(&target) {
+        Ok(channel) => channel,
+        Err(error) => return Failure::usage(format!("--url: {error}")),
+    };
+    let request = rpc::request(
+        pb::GetServerInfoRequest {},
+        Deadline::after(DEFAULT_TIMEOUT),
+    );
+    let answer = ServerInfoServiceClient::new(channel)
+        .get_server_info(request)
+        .await;
+    let fault = answer
+        .err()
+        .and_then(|status| RpcFailure::from(status).connect);
+    let fault = fault.map_or_else(|| chain(error), |fault| fault.to_string());
+    Failure::new(Exit::Unavailable, format!("{url}: {fault}"))
+}
+
+fn client(session: &Session) -> Result<Client, Failure> {
+    let tls = postern_rpc::tls::client_config(session.ca_pem())
         .map_err(|error| Failure::usage(format!("--ca-cert: {error}")))?;
     Client::builder()
         .tls_backend_preconfigured(tls)

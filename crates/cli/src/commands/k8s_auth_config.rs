@@ -121,16 +121,16 @@ pub(crate) async fn create(
         .await?;
     warn(&response.warnings);
     let config = response.k8s_auth_config.unwrap_or_default();
+    if args.validate_only {
+        let text = format!("K8s auth config {name} is valid; nothing was stored.");
+        return output::print(flags.format(), &output::valid(&response.warnings)?, &text);
+    }
     let document = output::message(MESSAGE, &config)?;
     let document = output::with_first(&[("access_id", config.access_id())], document);
-    let text = if args.validate_only {
-        format!("K8s auth config {name} is valid; nothing was stored.")
-    } else {
-        format!(
-            "K8s auth config {name} created at {}.",
-            administrator.server.url
-        )
-    };
+    let text = format!(
+        "K8s auth config {name} created at {}.",
+        administrator.server.url
+    );
     output::print(flags.format(), &document, &text)
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct GenerateArgs {
 
 impl GenerateArgs {
     /// `check` reads a file as the server does; `done` says, of the key's ID and the file, what
-    /// to do next.
+    /// to do next with a key beside others.
     pub(crate) fn run(
         &self,
         flags: &OutputFlags,
@@ -54,7 +54,12 @@ impl GenerateArgs {
         output::print(
             flags.format(),
             &json!({ "id": id.to_string(), "file": file }),
-            &done(&id, &file),
+            &match before.trim().is_empty() {
+                true => format!(
+                    "Key {id} made in {file}. It is the only one there: it seals and opens."
+                ),
+                false => done(&id, &file),
+            },
         )
     }
 

@@ -114,8 +114,9 @@ async fn introspected(
     let now = context.now();
     let inspection = Inspection { token, shown, now };
     let found = context.store.introspect(&inspection).await?;
+    let deployment = context.deployment()?;
     Ok(found.map_or_else(answer::inactive, |found| {
-        answer::active(found, context.deployment, now)
+        answer::active(found, deployment, now)
     }))
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::{Method, World, eventually, free_port, login, request};
 
 /// The text of a server's `/metrics`, and its status.
-fn metrics(world: &World, address: &str) -> (u16, String) {
+pub(crate) fn metrics(world: &World, address: &str) -> (u16, String) {
     let ca = world.stack().admin().ca_cert.clone();
     let config = postern_rpc::tls::client_config(Some(ca.as_bytes())).unwrap();
     let name = "localhost".try_into().unwrap();
@@ -35,11 +35,11 @@ fn metrics(world: &World, address: &str) -> (u16, String) {
     )
 }
 
-fn of_gateway(world: &World) -> String {
+pub(crate) fn of_gateway(world: &World) -> String {
     metrics(world, &authority(world.stack().gateway_url())).1
 }
 
-fn authority(url: &str) -> String {
+pub(crate) fn authority(url: &str) -> String {
     url.strip_prefix("https://").unwrap().to_owned()
 }
 
@@ -55,7 +55,7 @@ fn with_settings(world: &mut World, settings: Value) {
 }
 
 /// Each sample's name, its labels' names and values.
-fn samples(text: &str) -> Vec<(String, Vec<(String, String)>)> {
+pub(crate) fn samples(text: &str) -> Vec<(String, Vec<(String, String)>)> {
     let lines = text
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty());
@@ -90,8 +90,22 @@ fn the_metrics_of_both_servers_parse_move_and_hold_no_secret_and_no_name_of_a_po
     let control_plane = authority(world.stack().control_plane_url());
     let texts = [of_gateway(&world), metrics(&world, &control_plane).1];
     let labels = BTreeSet::from([
-        "cache", "cause", "code", "config", "le", "method", "reason", "result", "scope", "service",
-        "sink", "stage", "status", "version",
+        "cache",
+        "cause",
+        "code",
+        "component",
+        "config",
+        "le",
+        "method",
+        "reason",
+        "result",
+        "scope",
+        "service",
+        "side",
+        "sink",
+        "stage",
+        "status",
+        "version",
     ]);
     let admin = world.stack().admin();
     let secrets = [

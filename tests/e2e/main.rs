@@ -20,6 +20,8 @@ mod leaks;
 mod load;
 mod matrix;
 mod method_settings;
+mod mutual_tls;
+mod observability;
 mod offline;
 mod outages;
 mod pods;

@@ -273,26 +273,24 @@ fn control_plane(
     file: &GatewayFile,
     base: &Path,
 ) -> Option<(Channel, FollowTarget)> {
-    if let Some(path) = &file.ca_cert {
-        faults.check("ca_cert", read(base, path))?;
-    }
+    let ca = file.ca_cert.as_deref();
+    let ca = ca.and_then(|path| readable(faults, "ca_cert", base, path));
     let certificate = match (&file.client_cert, &file.client_key) {
         (None, None) => None,
         (certificate, key) => {
-            let files = [("client_cert", certificate), ("client_key", key)];
-            for (field, path) in files {
+            let mut path = |field, path: &Option<PathBuf>| {
                 let path = path.as_deref().unwrap_or(Path::new(""));
-                faults.check(field, read(base, path));
-            }
-            Some(PairFiles {
-                certificate: base.join(certificate.as_ref()?),
-                key: base.join(key.as_ref()?),
-            })
+                readable(faults, field, base, path)
+            };
+            let (certificate, key) = (path("client_cert", certificate), path("client_key", key));
+            certificate
+                .zip(key)
+                .map(|(certificate, key)| PairFiles { certificate, key })
         }
     };
     let target = FileTarget {
         url: file.control_plane_url.clone(),
-        ca: file.ca_cert.as_ref().map(|path| base.join(path)),
+        ca,
         certificate,
     };
     match client::connect_by_files(target) {
@@ -376,6 +374,18 @@ fn pods_api_server(host: Option<String>, port: Option<String>) -> Option<K8sHost
         format!("https://{host}:{port}")
     };
     url.parse().ok()
+}
+
+/// Where a file is that can be read.
+fn readable(
+    faults: &mut Violations,
+    field: &'static str,
+    base: &Path,
+    path: &Path,
+) -> Option<PathBuf> {
+    faults
+        .check(field, read(base, path))
+        .map(|_| base.join(path))
 }
 
 fn read(base: &Path, path: &Path) -> Result<Zeroizing<String>, String> {

@@ -288,7 +288,7 @@ fn away(code: Code, message: &str) -> Failure {
         resource: None,
         etags: None,
         request_id: None,
-        retry_after: None,
+        retry_after: (code == Code::Unavailable).then_some(FIRST_PAUSE),
         connect: None,
     }
 }

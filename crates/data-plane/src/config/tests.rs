@@ -132,6 +132,18 @@ async fn everything_that_is_wrong_is_named_at_once_without_a_secret() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_comes_with_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = written(dir.path());
+    file.client_cert = Some("server.pem".into());
+    let json = serde_json::to_string(&file).unwrap();
+    assert_eq!(fields(load(dir.path(), &json)), ["client_key"]);
+    file.client_key = Some("server-key.pem".into());
+    let json = serde_json::to_string(&file).unwrap();
+    assert_eq!(fields(load(dir.path(), &json)), ["client_cert"], "no PEM");
+}
+
+#[tokio::test]
 async fn plain_http_is_for_loopback() {
     let dir = tempfile::tempdir().unwrap();
     let mut file = written(dir.path());

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use postern_control_plane::ServeError;
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapError};
 use postern_control_plane::key_file::{self, KeyFileError};
+use postern_control_plane::{ServeError, SigningKeysError};
 use postern_core::clock::Clock;
 use postern_core::ip::{IpBlock, IpBlockError};
 use postern_core::jwt::IssuerUrl;
@@ -245,13 +245,17 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
     info!(address = %bound.addr(), "control plane listening");
     bound.serve(shutdown()?).await.map_err(|error| match error {
         ServeError::Bootstrap(BootstrapError::Store(_))
+        | ServeError::SigningKeys(SigningKeysError::Make(_) | SigningKeysError::Store(_))
         | ServeError::Database(_)
         | ServeError::Server(_) => cant_start(&error),
         ServeError::Bootstrap(
             BootstrapError::Missing
             | BootstrapError::OtherDeployment { .. }
             | BootstrapError::Invalid(_),
-        ) => Failure::usage(chain(&error)),
+        )
+        | ServeError::SigningKeys(SigningKeysError::Unusable { .. }) => {
+            Failure::usage(chain(&error))
+        }
     })
 }
 

@@ -8,6 +8,7 @@
 
 mod bad_files;
 mod bad_input;
+mod command_line;
 mod dev;
 mod doctor;
 mod documents;

@@ -104,7 +104,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let clock = config.clock;
     let mut registry = postern_rpc::metrics::Metrics::new();
     let metrics = Metrics::register(&mut registry);
-    let snapshot = Arc::new(Snapshot::new());
+    let snapshot = Arc::new(Snapshot::new(&config.limits));
     registry.registry().register_collector(Box::new(Gauges {
         snapshot: Arc::clone(&snapshot),
         clock: clock.clone(),

@@ -52,6 +52,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Half of the calls: who asks for what doesn't exist, while the control plane is away, leaves
+    /// the other half to those who ask for what does.
+    pub(crate) fn calls_that_wait_for_news(&self) -> usize {
+        self.max_calls / 2
+    }
+
     /// # Errors
     /// Each limit that is out of its range, by the file's field names.
     pub fn check(&self) -> Result<(), Invalid> {

@@ -30,6 +30,7 @@ pub(crate) use self::feed::{Opener, not_rolled_back};
 use crate::cluster::Cluster;
 use crate::conditions;
 use crate::control_plane::ControlPlane;
+use crate::limits::Limits;
 
 /// A config as logins see it.
 #[derive(Debug, Clone)]
@@ -64,11 +65,11 @@ pub(crate) struct Source {
 
 impl Snapshot {
     /// Empty until it [runs](Self::run).
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             state: ArcSwap::default(),
             changes: watch::Sender::new(()),
-            catch_up: CatchUp::new(),
+            catch_up: CatchUp::new(limits.calls_that_wait_for_news()),
             heard: Mutex::default(),
         }
     }

@@ -19,7 +19,7 @@ fn service(api_servers: AllowedApiServers) -> K8sAuthConfigs {
     };
     let channel = postern_rpc::client::connect(&target).unwrap();
     let keyring = Keyring::parse(&key_line("k1")).unwrap();
-    let snapshot = Arc::new(Snapshot::new());
+    let snapshot = Arc::new(Snapshot::new(&crate::limits::Limits::default()));
     K8sAuthConfigs::new(
         Arc::new(Sealer::new("default".parse().unwrap(), keyring)),
         Arc::new(api_servers),

@@ -14,9 +14,6 @@ use crate::control_plane::{ControlPlane, in_time_to_say_so};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// However long those who wait still have.
 const ROUND: Duration = Duration::from_secs(10);
-/// Half of the calls that a gateway takes at once: who asks for what doesn't exist, while the control
-/// plane is away, leaves the other half to those who ask for what does.
-const MAX_WAITING: usize = 512;
 
 /// Why it isn't known whether this replica knows everything.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,10 +40,11 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    pub(super) fn new() -> Self {
-        let (waiting, queue) = mpsc::channel(MAX_WAITING);
+    /// With room for so many at once.
+    pub(super) fn new(places: usize) -> Self {
+        let (waiting, queue) = mpsc::channel(places);
         Self {
-            places: Semaphore::new(MAX_WAITING),
+            places: Semaphore::new(places),
             waiting,
             queue: Mutex::new(queue),
         }
@@ -118,9 +116,11 @@ mod tests {
 
     use super::*;
 
+    const PLACES: usize = 100;
+
     /// Counts the rounds of which each takes as long.
     fn serving(length: Duration, outcome: Outcome) -> (Arc<CatchUp>, Arc<AtomicU32>) {
-        let (catch_up, rounds) = (Arc::new(CatchUp::new()), Arc::new(AtomicU32::new(0)));
+        let (catch_up, rounds) = (Arc::new(CatchUp::new(PLACES)), Arc::new(AtomicU32::new(0)));
         let (served, counted) = (Arc::clone(&catch_up), Arc::clone(&rounds));
         tokio::spawn(async move {
             let round = || async {
@@ -164,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_hears_so_at_once() {
         let (catch_up, _) = serving(Duration::from_secs(5), Ok(()));
-        let waiting = (0..MAX_WAITING).map(|_| catch_up.wait(minute()));
+        let waiting = (0..PLACES).map(|_| catch_up.wait(minute()));
         let one_more = async {
             let begun = Instant::now();
             let outcome = catch_up.wait(minute()).await;

@@ -1,0 +1,113 @@
+//! What the command line says when something is wrong.
+
+use std::time::Instant;
+
+use kube_sim::Fault;
+use serde_json::{Value, json};
+
+use crate::support::{Cli, World, free_port};
+
+#[test]
+fn health_trusts_the_profiles_ca_and_says_what_is_wrong_in_the_words_of_every_command() {
+    let world = World::shared();
+    let url = world.stack().control_plane_url();
+    world.admin.ok(&["health", "--url", url]);
+    let stranger = Cli::new();
+    stranger
+        .run(&["health", "--url", url])
+        .fails(3, &["isn't trusted", "--ca-cert"]);
+    let nobody = format!("https://localhost:{}", free_port());
+    let health = world.admin.run(&["health", "--url", &nobody]);
+    let said = health.fails(3, &["nothing listens on"]);
+    let list = [
+        "list-auth-methods",
+        "--timeout=1s",
+        "--control-plane-url",
+        &nobody,
+    ];
+    let fault = said.split_once(": nothing").unwrap().1;
+    world.admin.run(&list).fails(3, &[fault.trim()]);
+}
+
+#[test]
+fn a_wrong_key_in_a_profile_is_said_to_be_that() {
+    let world = World::start();
+    let path = world.admin.profile("default");
+    let mut profile: Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let other = postern_core::access_token::AccessKey::generate().unwrap();
+    profile["access_key"] = json!(other.expose());
+    std::fs::write(&path, profile.to_string()).unwrap();
+    let said = world.admin.run(&["list-auth-methods"]).fails(
+        1,
+        &[
+            "refused the access key of the profile `default`",
+            "request ID",
+            "postern configure",
+        ],
+    );
+    assert!(
+        !said.contains("audit get"),
+        "who can't log in can't look: {said}"
+    );
+}
+
+#[test]
+fn what_is_only_validated_is_not_shown_as_if_it_were_made() {
+    let world = World::shared();
+    let create = [
+        "create-auth-method-k8s",
+        "-n=only-valid",
+        "--bound-namespaces=a",
+        "--bound-pod-names=b",
+        "--validate-only",
+    ];
+    let document = world.admin.json(&create);
+    assert_eq!(
+        (&document["valid"], &document["stored"]),
+        (&json!(true), &json!(false))
+    );
+    assert!(
+        document.get("access_id").is_none() && document.get("prv_key").is_none(),
+        "{document}"
+    );
+    let text = world.admin.ok(&create);
+    assert_eq!(
+        text,
+        "Auth method only-valid is valid; nothing was stored.\n"
+    );
+    world
+        .admin
+        .run(&["get-auth-method", "-n=only-valid"])
+        .fails(4, &[]);
+}
+
+#[test]
+fn what_nobodys_next_try_mends_is_not_tried_again() {
+    let world = World::start();
+    let method = world.route("unreviewed");
+    world.cluster().set_fault(Fault::Status(403));
+    let begun = Instant::now();
+    let token = world.pod_token("mypod1");
+    let args = [
+        "auth",
+        "--timeout=20s",
+        "-i",
+        &method.access_id,
+        "--k8s-auth-config-name=unreviewed",
+        "--k8s-service-account-token",
+        &token,
+    ];
+    world.pod.run(&args).fails(3, &["TokenReviews"]);
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_first_key_of_a_file_is_said_to_seal() {
+    let cli = Cli::new();
+    let generate = ["gateway", "seal-key", "generate", "--file=keys"];
+    let first = cli.ok(&generate);
+    assert!(first.contains("it seals and opens"), "{first}");
+    let second = cli.ok(&[&generate[..], &["--id=k2"]].concat());
+    assert!(second.contains("It opens only"), "{second}");
+}

@@ -97,7 +97,7 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 impl KeySet {
     async fn current(&self) -> Result<Value, Fault> {
         let mut last = self.last.lock().await;
-        let revision = *self.context.store.subscribe().borrow();
+        let revision = *self.context.store.subscribe()?.borrow();
         let known = last
             .as_ref()
             .is_some_and(|read| read.revision == revision && read.at.elapsed() < FRESH);

@@ -23,7 +23,7 @@ mod load;
 
 /// A gateway that has heard nothing from its control plane, which is away.
 fn login(clock: Clock) -> Login {
-    login_with(Snapshot::new(&Limits::default()), clock)
+    login_with(Snapshot::new(&crate::limits::Limits::default()), clock)
 }
 
 fn login_with(snapshot: Snapshot, clock: Clock) -> Login {

@@ -10,7 +10,7 @@ use super::{Opener, Snapshot};
 impl Snapshot {
     /// What it holds after the control plane has sent these.
     pub(crate) fn of(opener: Opener, changes: impl IntoIterator<Item = Change>) -> Self {
-        let snapshot = Self::new();
+        let snapshot = Self::new(&crate::limits::Limits::default());
         let mut feed = Feed::new(opener);
         let start = Change::SnapshotStart(pb::SnapshotStart {});
         let end = Change::SnapshotEnd(pb::SnapshotEnd {});

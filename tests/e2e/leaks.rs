@@ -270,6 +270,45 @@ impl Run {
             .push(("stderr of auth".to_owned(), output.stderr));
     }
 
+    /// What a token is worth, its renewal and its end, by its pod and by an administrator; and what
+    /// is shown in a token's place.
+    fn ask_about(&mut self, access_id: &str, presented: &str) {
+        let auth = ["auth", "-i", access_id, "--k8s-auth-config-name", "c"];
+        let auth = [&auth[..], &["--k8s-service-account-token", presented]].concat();
+        let token = self.pod.json(&auth)["token"].as_str().unwrap().to_owned();
+        self.search.secret("an access token", &token);
+        let file = self.admin.file("access", &token);
+        let renew = ["renew", "-i", access_id, "--k8s-auth-config-name", "c"];
+        let renew = [&renew[..], &["--k8s-service-account-token", presented]].concat();
+        let swapped = ["renew", "-i", access_id, "--k8s-auth-config-name", &token];
+        let swapped = [&swapped[..], &["--k8s-service-account-token", &token]].concat();
+        for (cli, args) in [
+            (&self.pod, &["introspect", "--self"][..]),
+            (&self.admin, &["introspect"]),
+            (&self.admin, &["introspect", "--client-address", &token]),
+            (&self.admin, &["revoke", "--accessor", presented]),
+            (&self.pod, &renew),
+            (&self.pod, &swapped),
+            (&self.pod, &["revoke", "--self"]),
+            (&self.pod, &renew),
+            (&self.admin, &["revoke"]),
+        ] {
+            let about = ["--token-file", &file];
+            let about = if args.contains(&"--accessor") {
+                &[][..]
+            } else {
+                &about
+            };
+            let output = cli.run(&[&["token"], args, about].concat());
+            self.printed.push((args[0].to_owned(), output.stdout));
+            self.printed.push((args[0].to_owned(), output.stderr));
+            let wrong = self.admin.file("wrong", presented);
+            let output = cli.run(&["token", "introspect", "--self", "--token-file", &wrong]);
+            self.printed
+                .push(("a pod's token".to_owned(), output.stderr));
+        }
+    }
+
     /// The tutorial, and refusals and faults of every kind.
     fn story(&mut self) {
         let access_id = self.create();
@@ -318,6 +357,7 @@ impl Run {
         }
         self.cluster.set_fault(Fault::None);
         self.log_in(&access_id, "c", &good);
+        self.ask_about(&access_id, &good);
         self.import();
         self.explain(&good);
         self.administer(&["gateway", "create", "-n", "g", "--url", "https://g:8000"])

@@ -208,6 +208,8 @@ fn every_setting_is_shown_changed_and_kept() {
         "--description=all of them",
         "--jwt-ttl=5",
         "--token-max-ttl=8h",
+        "--token-num-uses=7",
+        "--cap-to-presented-expiry",
         "--bound-ips=10.0.0.0/8,::ffff:192.0.2.1,2001:db8::/32",
         "--gw-bound-ips=::1",
         "--audience=postern",
@@ -234,6 +236,8 @@ fn every_setting_is_shown_changed_and_kept() {
     for method in [made, changed] {
         assert_eq!(method["token_ttl"], "300s");
         assert_eq!(method["token_max_ttl"], "28800s");
+        assert_eq!(method["token_num_uses"], 7);
+        assert_eq!(method["cap_to_presented_expiry"], true);
         let ips = json!(["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]);
         assert_eq!(method["bound_ips"], ips);
         assert_eq!(method["gw_bound_ips"], json!(["::1"]));
@@ -251,19 +255,30 @@ fn every_setting_is_shown_changed_and_kept() {
     let update = |flags: &[&str]| world.admin.run(&[&LATER[..], &["all"], flags].concat());
     update(&["--token-max-ttl", "4m"]).fails(2, &["--token-max-ttl", "token_ttl"]);
     update(&["--token-max-ttl", "169h"]).fails(2, &["--token-max-ttl", "604800"]);
-    update(&["--allow-legacy-tokens"]).fails(2, &["--single-use", "--max-presented-lifetime"]);
+    update(&["--token-num-uses", "1000001"]).fails(2, &["--token-num-uses", "1000000"]);
+    let contradicts = [
+        "--single-use",
+        "--max-presented-lifetime",
+        "--cap-to-presented-expiry",
+    ];
+    update(&["--allow-legacy-tokens"]).fails(2, &contradicts);
+    let uncapped = world
+        .admin
+        .json(&[&LATER[..], &["all", "--cap-to-presented-expiry=false"]].concat());
+    assert_eq!(uncapped["cap_to_presented_expiry"], false);
     let cleared = world.admin.json(
         &[
             &LATER[..],
             &[
                 "all",
                 "--clear",
-                "token_max_ttl,audit_logs_claims,gw_bound_ips",
+                "token_max_ttl,token_num_uses,audit_logs_claims,gw_bound_ips",
             ],
         ]
         .concat(),
     );
     assert_eq!(cleared["token_max_ttl"], Value::Null);
+    assert_eq!(cleared["token_num_uses"], Value::Null);
     assert_eq!(cleared["audit_logs_claims"], json!([]));
     assert_eq!(cleared["gw_bound_ips"], json!([]));
 }

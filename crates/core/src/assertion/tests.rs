@@ -216,3 +216,18 @@ proptest! {
         prop_assert!(world.verify_at(&changed, noon()).is_err(), "{changed}");
     }
 }
+
+#[test]
+fn an_assertion_says_whether_it_renews_and_one_that_doesnt_says_nothing() {
+    let mut world = world();
+    let payload = |jws: &str| {
+        let payload = jws.split('.').nth(1).unwrap();
+        String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+    };
+    let issues = world.sign_with(&world.key);
+    assert!(!world.verify_at(&issues, noon()).unwrap().renews);
+    assert!(!payload(&issues).contains("renews"));
+    world.terms.renews = true;
+    let renews = world.sign_with(&world.key);
+    assert!(world.verify_at(&renews, noon()).unwrap().renews);
+}

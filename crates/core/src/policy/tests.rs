@@ -26,6 +26,39 @@ fn a_token_never_outlives_the_methods_access() {
 }
 
 #[test]
+fn a_token_ends_with_the_presented_one_where_the_method_says_so() {
+    let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    let short = Facts {
+        expire_time: at("2026-11-23T12:05:00Z"),
+        ..facts()
+    };
+    let mut capped = method(vec![]);
+    let end = |method: &AuthMethod, facts: &Facts| {
+        let grant = granted(method, facts.clone()).unwrap();
+        grant.expire_time().to_string()
+    };
+    assert_eq!(end(&capped, &short), "2026-11-23T12:15:00Z");
+    capped.settings.cap_to_presented_expiry = true;
+    assert_eq!(end(&capped, &short), "2026-11-23T12:05:00Z");
+    let long = Facts {
+        expire_time: at("2026-11-23T13:00:00Z"),
+        ..facts()
+    };
+    assert_eq!(end(&capped, &long), "2026-11-23T12:15:00Z");
+    // Taken within the skew, and over already.
+    let over = Facts {
+        expire_time: Some(noon()),
+        ..facts()
+    };
+    assert_eq!(refused(&capped, over), DenyReason::TokenExpired);
+    let endless = Facts {
+        expire_time: None,
+        ..facts()
+    };
+    assert_eq!(refused(&capped, endless), DenyReason::TokenWithoutExpiry);
+}
+
+#[test]
 fn a_method_that_takes_nobody_says_why() {
     let mut disabled = method(vec![]);
     disabled.settings.disabled = true;

@@ -24,6 +24,7 @@ super::on_both_engines! {
     a_workloads_token_is_renewed_by_its_own_pod_only,
     a_renewal_is_repeated_and_gives_the_first_answer_again,
     nobody_renews_by_a_method_that_lets_nobody_in,
+    a_revoked_token_isnt_brought_back_by_renewals_under_way,
 }
 
 fn at(now: Timestamp, request_id: &str) -> Cause {
@@ -270,4 +271,36 @@ async fn nobody_renews_by_a_method_that_lets_nobody_in(bed: Bed) {
     let request = again(&mut login, "renewal", later(30));
     let answer = bed.store.exchange(&request).await.unwrap();
     assert_eq!(answer, Exchanged::Refused(DenyReason::NamespaceNotBound));
+}
+
+async fn a_revoked_token_isnt_brought_back_by_renewals_under_way(bed: Bed) {
+    let (method, key) = bed.method("m").await;
+    let gateway = bed.gateway("g").await;
+    let config = bed.config(&gateway, "c", &method).await.value;
+    let mut login = Login::new(&method, &key, &gateway, &config);
+    granted(bed.store.exchange(&login.request("login")).await.unwrap());
+    let requests: Vec<_> = (0..20)
+        .map(|_| again(&mut login, "renewal", later(30)))
+        .collect();
+    let other = bed.another().await;
+    let renewals = requests.iter().enumerate().map(|(i, request)| {
+        let store = if i % 2 == 0 { &bed.store } else { &other };
+        store.exchange(request)
+    });
+    let revocation = own(&login.token, "end");
+    let revoked = async {
+        // Behind some of them.
+        bed.store.exchange(&requests[0]).await.unwrap();
+        bed.store.revoke(&revocation).await.unwrap()
+    };
+    let (answers, revoked) = futures::join!(futures::future::join_all(renewals), revoked);
+    assert!(revoked);
+    for answer in answers {
+        answer.unwrap();
+    }
+    assert!(!is_good(&bed, &login.token, later(30)).await);
+    let late = again(&mut login, "late", later(30));
+    let late = bed.store.exchange(&late).await.unwrap();
+    assert_eq!(late, Exchanged::Refused(DenyReason::RenewedTokenUnknown));
+    assert_eq!(bed.count("SELECT count(*) FROM tokens").await, 0);
 }

@@ -273,7 +273,14 @@ impl Run {
     /// What a token is worth, its renewal and its end, by its pod and by an administrator; and what
     /// is shown in a token's place.
     fn ask_about(&mut self, access_id: &str, presented: &str) {
-        let auth = ["auth", "-i", access_id, "--k8s-auth-config-name", "c"];
+        let auth = [
+            "auth",
+            "--timeout=30s",
+            "-i",
+            access_id,
+            "--k8s-auth-config-name",
+            "c",
+        ];
         let auth = [&auth[..], &["--k8s-service-account-token", presented]].concat();
         let token = self.pod.json(&auth)["token"].as_str().unwrap().to_owned();
         self.search.secret("an access token", &token);
@@ -302,11 +309,12 @@ impl Run {
             let output = cli.run(&[&["token"], args, about].concat());
             self.printed.push((args[0].to_owned(), output.stdout));
             self.printed.push((args[0].to_owned(), output.stderr));
-            let wrong = self.admin.file("wrong", presented);
-            let output = cli.run(&["token", "introspect", "--self", "--token-file", &wrong]);
-            self.printed
-                .push(("a pod's token".to_owned(), output.stderr));
         }
+        let wrong = self.pod.file("wrong", presented);
+        let ask = ["token", "introspect", "--self", "--token-file", &wrong];
+        let output = self.pod.run(&ask);
+        self.printed
+            .push(("a pod's token".to_owned(), output.stderr));
     }
 
     /// The tutorial, and refusals and faults of every kind.

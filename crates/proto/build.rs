@@ -10,13 +10,16 @@ const API: &str = "postern/v1";
 const SEALED: &str = "postern/sealed/v1";
 
 /// Messages with a secret: `src/redact.rs` writes their `Debug`.
-const SECRET: [&str; 13] = [
+const SECRET: [&str; 16] = [
     ".postern.v1.AuthenticateRequest",
     ".postern.v1.AuthenticateResponse",
     ".postern.v1.AuthenticateAccessKeyRequest",
     ".postern.v1.AuthenticateAccessKeyResponse",
     ".postern.v1.K8sAuthConfigSecrets",
+    ".postern.v1.CreateAuthMethodResponse",
     ".postern.v1.CreateGatewayResponse",
+    ".postern.v1.RotateAccessKeyResponse",
+    ".postern.v1.RotateCredentialResponse",
     ".postern.v1.ExplainAuthenticationRequest",
     ".postern.v1.ExchangeAssertionRequest",
     ".postern.v1.AuthServiceRenewRequest",

@@ -351,6 +351,7 @@ fn over_grpc_every_fault_is_a_field_violation() {
             ..pb::AuthMethod::default()
         }),
         validate_only: false,
+        roles: Vec::new(),
     };
     let answer = world.block_on(methods.create_auth_method(administrator.request(message)));
     let fields = violations(answer.unwrap_err());

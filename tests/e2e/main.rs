@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod administrators;
 mod bad_files;
 mod bad_input;
 mod command_line;
@@ -14,6 +15,7 @@ mod doctor;
 mod documents;
 mod explain;
 mod faults;
+mod gateways;
 mod hostile;
 mod import;
 mod key_rotation;

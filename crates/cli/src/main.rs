@@ -22,7 +22,8 @@ use tracing_subscriber::EnvFilter;
 
 use commands::{
     apply, association, audit, auth, auth_method, authorization, configure, dev, explain, gateway,
-    health, init, k8s_auth_config, manifest, role, serve, signing_key, simulate, token, tour,
+    health, init, k8s_auth_config, logout, manifest, recover_admin, role, serve, signing_key,
+    simulate, token, tour,
 };
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
@@ -43,6 +44,7 @@ struct Cli {
 enum Command {
     Auth(auth::AuthArgs),
     Configure(configure::ConfigureArgs),
+    Logout(logout::LogoutArgs),
     #[command(subcommand)]
     AuthMethod(auth_method::AuthMethodCommand),
     #[command(subcommand)]
@@ -72,6 +74,7 @@ enum Command {
     Manifest(manifest::ManifestCommand),
     #[command(subcommand)]
     Token(token::TokenCommand),
+    RecoverAdmin(recover_admin::RecoverAdminArgs),
     Health(health::HealthArgs),
     Init(init::InitArgs),
     Dev(dev::DevArgs),
@@ -82,6 +85,14 @@ enum Command {
     /// The same as `auth-method update k8s`
     #[command(name = "update-auth-method-k8s")]
     UpdateAuthMethodK8s(auth_method::UpdateArgs),
+    /// The same as `auth-method create access-key`
+    #[command(name = "create-auth-method-api-key", alias = "create-auth-method")]
+    CreateAuthMethodApiKey(auth_method::access_key::CreateArgs),
+    /// The same as `auth-method update access-key`
+    #[command(name = "update-auth-method-api-key", alias = "update-auth-method")]
+    UpdateAuthMethodApiKey(auth_method::access_key::UpdateArgs),
+    /// The same as `auth-method rotate-access-key`
+    ResetAccessKey(auth_method::access_key::RotateArgs),
     /// The same as `auth-method get`
     GetAuthMethod(auth_method::NameArgs),
     /// The same as `auth-method list`
@@ -234,6 +245,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Auth(args) => auth::run(args, c, o).await,
         Command::Configure(args) => configure::run(args, c, o),
+        Command::Logout(_) => logout::run(c, o),
         Command::AuthMethod(command) => auth_method::run(command, c, o).await,
         Command::K8sAuthConfig(command) => k8s_auth_config::run(command, c, o).await,
         Command::Doctor(args) => k8s_auth_config::doctor::run(args, c, o).await,
@@ -264,12 +276,16 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::SigningKey(command) => signing_key::run(command, c, o).await,
         Command::ControlPlane(command) => serve::control_plane(command, o).await,
         Command::Manifest(command) => manifest::run(command, o),
+        Command::RecoverAdmin(args) => recover_admin::run(args, o).await,
         Command::Health(args) => health::run(args, c, o).await,
         Command::Init(args) => init::run(args, c, o),
         Command::Dev(args) => dev::run(args, c, o).await,
         Command::Tour(args) => tour::run(args, c, o).await,
         Command::CreateAuthMethodK8s(args) => auth_method::create(args, c, o).await,
         Command::UpdateAuthMethodK8s(args) => auth_method::update(args, c, o).await,
+        Command::CreateAuthMethodApiKey(args) => auth_method::access_key::create(args, c, o).await,
+        Command::UpdateAuthMethodApiKey(args) => auth_method::access_key::update(args, c, o).await,
+        Command::ResetAccessKey(args) => auth_method::access_key::rotate(args, c, o).await,
         Command::GetAuthMethod(args) => auth_method::get(args, c, o).await,
         Command::ListAuthMethods(args) => auth_method::list(args, c, o).await,
         Command::DeleteAuthMethod(args) => auth_method::delete(args, c, o).await,

@@ -40,11 +40,8 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn open(connection: &Connection) -> Result<Self, Failure> {
-        let (profile_name, asked_for) = match (&connection.profile, variable("POSTERN_PROFILE")) {
-            (Some(name), _) => (name.clone(), true),
-            (None, Some(name)) => (name, true),
-            (None, None) => (profile::DEFAULT.to_owned(), false),
-        };
+        let profile_name = profile_name(connection);
+        let asked_for = connection.profile.is_some() || variable("POSTERN_PROFILE").is_some();
         let profile = match profile::load(&profile_name)? {
             Some(profile) => profile,
             None if asked_for => {
@@ -150,7 +147,7 @@ impl Session {
         let wanted = origin(&self.gateway_url()?);
         let mut there = known
             .iter()
-            .filter(|gateway| wanted.is_some() && origin(&gateway.url) == wanted);
+            .filter(|gateway| wanted.is_some() && origin(gateway.url()) == wanted);
         Ok(there.next().map(|gateway| gateway.name.clone()))
     }
 
@@ -164,7 +161,7 @@ impl Session {
         let wanted = origin(gateway_url);
         let mut there = gateways
             .iter()
-            .filter(|g| wanted.is_some() && origin(&g.url) == wanted);
+            .filter(|g| wanted.is_some() && origin(g.url()) == wanted);
         let known = there.next();
         if let (Some(one), Some(other)) = (known, there.next()) {
             let (one, other) = (&one.name, &other.name);
@@ -179,7 +176,7 @@ impl Session {
             .ok_or_else(|| {
                 let urls: Vec<String> = gateways
                     .iter()
-                    .map(|g| format!("{} at {}", g.name, g.url))
+                    .map(|g| format!("{} at {}", g.name, g.url()))
                     .collect();
                 Failure::new(
                     Exit::NotFound,
@@ -316,6 +313,14 @@ impl Session {
         server.info = info;
         Ok(server)
     }
+}
+
+/// Which profile is meant.
+pub(crate) fn profile_name(connection: &Connection) -> String {
+    let given = connection.profile.clone();
+    given
+        .or_else(|| variable("POSTERN_PROFILE"))
+        .unwrap_or_else(|| profile::DEFAULT.to_owned())
 }
 
 /// A server that doesn't even know the first question is none of ours, whatever its answer's code.

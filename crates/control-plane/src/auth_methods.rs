@@ -1,12 +1,14 @@
 //! AuthMethodService.
 
+mod access_keys;
 mod keys;
 mod own_address;
 mod warnings;
 
 use jiff::Timestamp;
 use postern_core::access_id::{AccessId, AccessIdError, AccessType};
-use postern_core::auth_method::{AuthMethod, Kind, Settings};
+use postern_core::access_token::AccessKey;
+use postern_core::auth_method::{AuthMethod, Kind, MAX_LIST, Settings};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::meta::Stored;
 use postern_core::resource_id::{ResourceId, ResourceIdError};
@@ -21,8 +23,8 @@ use uuid::Uuid;
 use crate::context::{Context, intent};
 use crate::identity::Administrator;
 use crate::page::Paging;
-use crate::store::{Etag, KeyUse, KeyUses, MethodRef};
-use crate::{failure, meta};
+use crate::store::{Etag, KeyUse, KeyUses, MethodRef, StoredKeys};
+use crate::{failure, keys as access_key, meta};
 
 pub(crate) struct AuthMethods(pub(crate) Context);
 
@@ -76,6 +78,20 @@ impl AuthMethodService for AuthMethods {
     ) -> Result<Response<pb::RemovePublicKeyResponse>, Status> {
         Ok(Response::new(self.remove_key(request).await?))
     }
+
+    async fn rotate_access_key(
+        &self,
+        request: Request<pb::RotateAccessKeyRequest>,
+    ) -> Result<Response<pb::RotateAccessKeyResponse>, Status> {
+        Ok(Response::new(self.rotate_key(request).await?))
+    }
+
+    async fn revoke_access_key(
+        &self,
+        request: Request<pb::RevokeAccessKeyRequest>,
+    ) -> Result<Response<pb::RevokeAccessKeyResponse>, Status> {
+        Ok(Response::new(self.revoke_key(request).await?))
+    }
 }
 
 // === impl AuthMethods ===
@@ -89,18 +105,25 @@ impl AuthMethods {
         let cause = Administrator::of(&request)?.cause(&request, now)?;
         let request = request.into_inner();
         let intent = intent(request.validate_only);
-        let (id, settings) = creation(&request, now)?;
+        let (id, settings, roles) = creation(&request, now)?;
+        let (access_type, key) = match settings.kind {
+            Kind::Kubernetes(_) => (AccessType::Kubernetes, None),
+            Kind::AccessKey => {
+                let key = AccessKey::generate().map_err(failure::of_randomness)?;
+                (AccessType::AccessKey, Some(key))
+            }
+        };
         let method = AuthMethod {
             id,
             uid: Uuid::now_v7(),
-            access_id: AccessId::generate(AccessType::Kubernetes)
-                .map_err(failure::of_randomness)?,
+            access_id: AccessId::generate(access_type).map_err(failure::of_randomness)?,
             settings,
         };
-        let created = self
-            .0
-            .store
-            .create_auth_method(&method, None, intent, &cause);
+        let hash = key.as_ref().map(AccessKey::hash);
+        let created =
+            self.0
+                .store
+                .create_auth_method_with(&method, hash.as_ref(), &roles, intent, &cause);
         let stored = created
             .await
             .map_err(|e| failure::of_write(e, &method.id.auth_method_name(), ""))?;
@@ -108,6 +131,9 @@ impl AuthMethods {
         Ok(pb::CreateAuthMethodResponse {
             auth_method: Some(auth_method),
             warnings,
+            access_key: key
+                .map(|key| access_key::shown(&key, request.validate_only))
+                .unwrap_or_default(),
         })
     }
 
@@ -138,15 +164,12 @@ impl AuthMethods {
         let listed = self.0.store.list_auth_methods(after.as_ref(), paging.limit);
         let page = listed.await?;
         let last = page.items.last().map(|last| last.value.id.to_string());
-        let uses = match (page.items.first(), page.items.last()) {
-            (Some(first), Some(last)) => {
-                let (first, last) = (&first.value.id, &last.value.id);
-                self.0.store.key_uses(first, last).await?
-            }
-            _ => KeyUses::default(),
+        let keys = match (page.items.first(), page.items.last()) {
+            (Some(first), Some(last)) => self.keys(&first.value.id, &last.value.id).await?,
+            _ => Keys::default(),
         };
         Ok(pb::ListAuthMethodsResponse {
-            auth_methods: page.items.iter().map(|m| to_pb(m, &uses)).collect(),
+            auth_methods: page.items.iter().map(|m| to_pb(m, &keys)).collect(),
             next_page_token: paging.next(page.more, last),
         })
     }
@@ -188,9 +211,17 @@ impl AuthMethods {
         stored: &Stored<AuthMethod>,
     ) -> Result<(pb::AuthMethod, Vec<pb::Warning>), Error> {
         let id = &stored.value.id;
-        let uses = self.0.store.key_uses(id, id).await?;
-        let warnings = warnings::of(&stored.value, &uses);
-        Ok((to_pb(stored, &uses), warnings))
+        let keys = self.keys(id, id).await?;
+        let warnings = warnings::of(&stored.value, &keys.uses);
+        Ok((to_pb(stored, &keys), warnings))
+    }
+
+    /// Of all methods from `first` to `last`.
+    async fn keys(&self, first: &ResourceId, last: &ResourceId) -> Result<Keys, Error> {
+        Ok(Keys {
+            uses: self.0.store.key_uses(first, last).await?,
+            access: self.0.store.keys_of_methods(first, last).await?,
+        })
     }
 
     async fn delete(
@@ -211,31 +242,49 @@ impl AuthMethods {
     }
 }
 
+/// What is known of methods' keys beside the methods.
+#[derive(Default)]
+struct Keys {
+    uses: KeyUses,
+    access: StoredKeys,
+}
+
 fn creation(
     request: &pb::CreateAuthMethodRequest,
     now: Timestamp,
-) -> Result<(ResourceId, Settings), Invalid> {
+) -> Result<(ResourceId, Settings, Vec<ResourceId>), Invalid> {
     let mut faults = Violations::default();
+    let roles = roles(&mut faults, &request.roles);
     let id = faults.check("auth_method_id", request.auth_method_id.parse());
     let settings = match &request.auth_method {
         None => Err(Invalid::field("auth_method", "is missing")),
-        Some(method) => kubernetes_settings(method, now),
+        Some(method) => convert::settings(method, now).map_err(in_auth_method),
     };
     match (id, faults.absorb(settings)) {
-        (Some(id), Some(settings)) => Ok((id, settings)),
+        (Some(id), Some(settings)) => {
+            faults.finish()?;
+            Ok((id, settings, roles))
+        }
         _ => Err(faults.into_invalid()),
     }
 }
 
-fn kubernetes_settings(method: &pb::AuthMethod, now: Timestamp) -> Result<Settings, Invalid> {
-    let settings = convert::settings(method, now).map_err(in_auth_method)?;
-    match settings.kind {
-        Kind::Kubernetes(_) => Ok(settings),
-        Kind::AccessKey => Err(Invalid::field(
-            "auth_method.type",
-            "access-key methods can't be created here; say kubernetes, with rules and public keys",
-        )),
+/// Roles that all of a new method's tokens have, each once.
+fn roles(faults: &mut Violations, names: &[String]) -> Vec<ResourceId> {
+    if names.len() > MAX_LIST {
+        faults.add("roles", format!("has more than {MAX_LIST} entries"));
+        return Vec::new();
     }
+    let mut roles: Vec<ResourceId> = Vec::with_capacity(names.len());
+    for (i, name) in names.iter().enumerate() {
+        match faults.check(format!("roles[{i}]"), ResourceId::of_role(name)) {
+            Some(role) if roles.contains(&role) => {
+                faults.add(format!("roles[{i}]"), "is there twice");
+            }
+            role => roles.extend(role),
+        }
+    }
+    roles
 }
 
 /// Fields as the request has them; the mask stands beside the method.
@@ -288,19 +337,23 @@ fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-fn to_pb(stored: &Stored<AuthMethod>, uses: &KeyUses) -> pb::AuthMethod {
+fn to_pb(stored: &Stored<AuthMethod>, known: &Keys) -> pb::AuthMethod {
     let method = &stored.value;
     let mut wire = pb::AuthMethod {
         meta: Some(meta::to_pb(method.uid, stored)),
         ..convert::to_pb(method)
     };
     let keys = method.kubernetes().map_or(&[][..], |k| &k.public_keys);
+    if let Some(Type::AccessKey(access_key)) = &mut wire.r#type {
+        access_key.keys = access_key::to_pb(known.access.of(method.uid));
+    }
     if let Some(Type::Kubernetes(kubernetes)) = &mut wire.r#type {
         for (wire, key) in kubernetes.public_keys.iter_mut().zip(keys) {
             let KeyUse {
                 last_used_time,
                 used_by,
-            } = uses
+            } = known
+                .uses
                 .of(method.uid, key.key.id())
                 .cloned()
                 .unwrap_or_default();

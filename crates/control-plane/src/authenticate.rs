@@ -63,7 +63,7 @@ impl AccessKeyAuth {
         let (caller, deadline) = (request.caller()?, request.deadline()?);
         let credentials = parse(&request.into_inner())?;
         let peer = Peer::from(caller.ip);
-        let _turn = self.turn(peer, deadline).await?;
+        let _turn = self.turn(peer, &credentials, deadline).await?;
         let token = AccessToken::generate().map_err(failure::of_randomness)?;
         let login = LogIn {
             access_id: credentials.access_id,
@@ -83,11 +83,16 @@ impl AccessKeyAuth {
             .metrics
             .asked_for_token(Login::AccessKey, granted);
         match logged_in {
-            LoggedIn::Granted { expire_time } => Ok(pb::AuthenticateAccessKeyResponse {
+            LoggedIn::Granted {
+                expire_time,
+                gateway,
+            } => Ok(pb::AuthenticateAccessKeyResponse {
                 access_token: token.expose().to_owned(),
                 accessor: login.accessor.to_string(),
                 expire_time: Some(time::timestamp(expire_time)),
                 expires_in: Some(time::duration(expire_time.duration_since(login.now))),
+                gateway: gateway.map(|name| name.to_string()).unwrap_or_default(),
+                deployment_id: self.context.deployment()?.to_string(),
             }),
             LoggedIn::Refused(denial) => {
                 if denial == KeyDenial::GatewayCertificate {
@@ -100,14 +105,20 @@ impl AccessKeyAuth {
         }
     }
 
-    /// Whoever comes from where too many were refused waits for a turn, the right key in hand or
-    /// not: nobody is refused for another's mistakes.
+    /// Whoever comes from where too many were refused waits for a turn, unless the key in hand is a
+    /// good one: nobody pays for another's mistakes.
     async fn turn(
         &self,
         peer: Peer,
+        credentials: &Credentials,
         deadline: Deadline,
     ) -> Result<Option<SemaphorePermit<'_>>, Error> {
-        if !self.refusals.is_spent(peer, self.context.now()) {
+        let now = self.context.now();
+        if !self.refusals.is_spent(peer, now) {
+            return Ok(None);
+        }
+        let (id, key) = (&credentials.access_id, credentials.key.hash());
+        if self.context.store.knows_key(id, &key, now).await? {
             return Ok(None);
         }
         self.context.metrics.limited.count(Scope::PeerRefusals);
@@ -128,6 +139,7 @@ fn refusal(denial: KeyDenial) -> Error {
         ),
         KeyDenial::AccessIdUnknown
         | KeyDenial::AccessKeyWrong
+        | KeyDenial::GatewayDisabled
         | KeyDenial::MethodDisabled
         | KeyDenial::AccessExpired
         | KeyDenial::ClientIpNotBound => Error::LoginRefused,

@@ -150,6 +150,7 @@ impl Bootstrap {
                 uid: Uuid::now_v7(),
                 url,
                 description: String::new(),
+                disabled: false,
                 access_id: self.gateway.access_id.clone(),
             },
             gateway_key: self.gateway.access_key_sha256,
@@ -217,7 +218,8 @@ impl From<WriteError> for BootstrapError {
             | WriteError::BuiltIn
             | WriteError::Protected
             | WriteError::BeyondOwn(_)
-            | WriteError::NoAdministratorLeft => Self::Store(error.into()),
+            | WriteError::NoAdministratorLeft
+            | WriteError::KeyLimit => Self::Store(error.into()),
             WriteError::Store(error) => error.into(),
         }
     }

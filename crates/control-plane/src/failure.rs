@@ -17,6 +17,7 @@ impl From<StoreError> for Error {
             StoreError::Inconsistent(_)
             | StoreError::Driver(_)
             | StoreError::Migration(_)
+            | StoreError::Schema(_)
             | StoreError::Setup(_) => Self::internal(error),
         }
     }
@@ -44,6 +45,7 @@ pub(crate) fn of_write(error: WriteError, resource: &str, etag: &str) -> Error {
             "is the last way in for administrators: an enabled access-key method without an end, with a key and roles/admin, must be left",
         ),
         WriteError::BeyondOwn(missing) => beyond_own(resource, &missing),
+        WriteError::KeyLimit => key_limit(resource),
         WriteError::Invalid(invalid) => invalid.into(),
         WriteError::Store(error) => error.into(),
     }
@@ -113,6 +115,19 @@ fn protected(resource: &str) -> Error {
         violations: vec![Blocker {
             subject: resource.to_owned(),
             description: "has delete_protection".to_owned(),
+        }],
+    }
+}
+
+fn key_limit(resource: &str) -> Error {
+    Error::FailedPrecondition {
+        reason: Precondition::KeyLimit,
+        message: format!(
+            "{resource} has two good access keys already: revoke one first, wait for its end, or rotate with an overlap of 0, which ends both at once"
+        ),
+        violations: vec![Blocker {
+            subject: resource.to_owned(),
+            description: "has two good access keys".to_owned(),
         }],
     }
 }

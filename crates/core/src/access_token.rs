@@ -26,6 +26,11 @@ pub struct AccessKey(SecretString);
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 
+/// Names an access key without being a part of it: the first 16 hexadecimal digits of its SHA-256.
+/// Whoever has a key can tell which one it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccessKeyId(String);
+
 /// The public name of an access token: `a-` and 128 random bits as 22 characters of base62.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Accessor(String);
@@ -42,6 +47,9 @@ pub enum AccessTokenError {
     /// Not an access key.
     #[error("is not an access key: `k-` and 43 letters or digits")]
     Key,
+    /// Not the ID of an access key.
+    #[error("is not an access key's ID: 16 hexadecimal digits")]
+    KeyId,
     /// Not an accessor.
     #[error("is not an accessor: `a-` and 22 letters or digits")]
     Accessor,
@@ -155,6 +163,44 @@ impl fmt::Debug for TokenHash {
     }
 }
 
+// === impl AccessKeyId ===
+
+impl AccessKeyId {
+    const DIGITS: usize = 16;
+
+    /// Of the key with that hash.
+    pub fn of(key: &TokenHash) -> Self {
+        let bytes = &key.0[..Self::DIGITS / 2];
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AccessKeyId {
+    type Err = AccessTokenError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hexadecimal = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        match text {
+            "" => Err(AccessTokenError::Empty),
+            _ if text.len() == Self::DIGITS && text.bytes().all(hexadecimal) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(AccessTokenError::KeyId),
+        }
+    }
+}
+
+impl fmt::Display for AccessKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 // === impl Accessor ===
 
 impl Accessor {
@@ -247,6 +293,26 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn an_access_keys_id_is_the_beginning_of_its_hash_and_no_part_of_the_key() {
+        let key: AccessKey = "k-0000000000000000000000000000000000000000000"
+            .parse()
+            .unwrap();
+        let id = AccessKeyId::of(&key.hash());
+        // printf %s k-000… | sha256sum | cut -c1-16
+        assert_eq!(id.as_str(), "64ad063fa1bce85c");
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        for wrong in [
+            "",
+            "F0",
+            "0123456789abcde",
+            "0123456789ABCDEF",
+            "0123456789abcdefg",
+        ] {
+            assert!(wrong.parse::<AccessKeyId>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_was_drawn_parses_and_differs_each_time() {

@@ -57,6 +57,12 @@ events! {
     AccessKeyGranted = "access_key.granted" Info,
     /// An access key was refused.
     AccessKeyDenied = "access_key.denied" Warning,
+    /// An access-key method got another key.
+    AccessKeyRotated = "access_key.rotated" Info,
+    /// An access key was revoked, or given an end.
+    AccessKeyRevoked = "access_key.revoked" Warning,
+    /// Whoever has the database made an administrator, or let one in again.
+    AdminRecovered = "admin.recovered" Warning,
     /// First start.
     DeploymentBootstrapped = "deployment.bootstrapped" Info,
     /// An auth method was created.
@@ -73,6 +79,10 @@ events! {
     ConfigDeleted = "k8s_auth_config.deleted" Info,
     /// A gateway was created.
     GatewayCreated = "gateway.created" Info,
+    /// A gateway was changed, switched off or on.
+    GatewayUpdated = "gateway.updated" Info,
+    /// A gateway's credential got another key.
+    GatewayCredentialRotated = "gateway.credential_rotated" Info,
     /// A gateway was deleted.
     GatewayDeleted = "gateway.deleted" Info,
     /// A role was created.

@@ -128,6 +128,8 @@ reasons! {
     AssertionGatewayMismatch = "ASSERTION_GATEWAY_MISMATCH",
     /// The assertion's config doesn't exist, belongs elsewhere or names another method.
     AssertionConfigMismatch = "ASSERTION_CONFIG_MISMATCH",
+    /// The gateway that presents the assertion is disabled, or gone.
+    GatewayDisabled = "GATEWAY_DISABLED",
     /// The gateway's address is outside `gw_bound_ips`, or unknown.
     GatewayIpNotBound = "GATEWAY_IP_NOT_BOUND",
     /// The token to renew doesn't exist, or is no good any more.

@@ -107,6 +107,8 @@ pub struct Config {
     pub gateway: GatewayName,
     /// What it logs in to the control plane with.
     pub credential: Credential,
+    /// Where it was read, and is read again; `None`: it doesn't change.
+    pub credential_file: Option<PathBuf>,
     /// For whom assertions are.
     pub deployment: Uuid,
     /// The way to the control plane; connects at the first call.
@@ -188,19 +190,16 @@ impl Config {
     /// # Errors
     /// Everything that is wrong at once, unless the file can't be read or isn't such JSON.
     pub fn load(path: &Path, listen: SocketAddr, clock: Clock) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let text = Zeroizing::new(text);
-        let file = serde_json::from_str(&text).map_err(|source| ConfigError::Syntax {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = GatewayFile::read(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
-        Self::new(&file, base, listen, clock).map_err(|invalid| ConfigError::Invalid {
+        let config = Self::new(&file, base, listen, clock);
+        let config = config.map_err(|invalid| ConfigError::Invalid {
             path: path.to_owned(),
             invalid,
+        })?;
+        Ok(Self {
+            credential_file: Some(path.to_owned()),
+            ..config
         })
     }
 
@@ -239,6 +238,7 @@ impl Config {
         Ok(Self {
             gateway,
             credential,
+            credential_file: None,
             deployment,
             control_plane,
             control_plane_files,
@@ -251,6 +251,44 @@ impl Config {
             clock,
             instance: Uuid::new_v4(),
         })
+    }
+}
+
+// === impl GatewayFile ===
+
+impl GatewayFile {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let text = Zeroizing::new(text);
+        serde_json::from_str(&text).map_err(|source| ConfigError::Syntax {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+// === impl Credential ===
+
+impl Credential {
+    /// What `gateway.json` says now.
+    ///
+    /// # Errors
+    /// It can't be read, or holds no credential of a gateway.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = GatewayFile::read(path)?;
+        let mut faults = Violations::default();
+        let found = credential(&mut faults, &file);
+        found.ok_or_else(|| ConfigError::Invalid {
+            path: path.to_owned(),
+            invalid: faults.into_invalid(),
+        })
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.access_id == other.access_id && self.access_key.hash() == other.access_key.hash()
     }
 }
 

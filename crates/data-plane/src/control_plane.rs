@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+pub(crate) use self::session::Own;
 use self::session::{Session, Token};
 use crate::backoff::Backoff;
-use crate::config::Credential;
 
 /// The request's ID at this gateway, so that the control plane's records can be joined with it.
 const REQUEST_ID: &str = "postern-request-id";
@@ -53,9 +53,9 @@ pub(crate) struct Watch {
 }
 
 impl ControlPlane {
-    pub(crate) fn new(channel: Channel, credential: Credential) -> Self {
+    pub(crate) fn new(channel: Channel, own: Own) -> Self {
         Self {
-            session: Session::new(channel.clone(), credential),
+            session: Session::new(channel.clone(), own),
             channel,
         }
     }
@@ -149,6 +149,18 @@ impl ControlPlane {
             sync(channel).revoke_pods(request).await
         });
         revoked.await.map(|_| ())
+    }
+
+    /// One try: the next report says more than this one.
+    pub(crate) async fn report_status(
+        &self,
+        request: pb::ReportStatusRequest,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let sent = self.call(request, None, deadline, async |channel, request| {
+            sync(channel).report_status(request).await
+        });
+        sent.await.map(|_| ())
     }
 
     /// Opens the stream of changes, which has no deadline.

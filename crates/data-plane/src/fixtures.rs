@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use kube_sim::{KubeSim, Options};
+use postern_core::access_token::AccessKey;
 use postern_core::auth_method::{
     Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds,
 };
@@ -18,10 +19,25 @@ use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::config::Credential;
+use crate::control_plane::Own;
 use crate::presented_token::{PresentedToken, Rejection};
 
 pub(crate) fn strings(values: &[&str]) -> Vec<String> {
     values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+/// The gateway `default`, whose access key nobody knows.
+pub(crate) fn own() -> Own {
+    Own {
+        gateway: "default".parse().unwrap(),
+        deployment: Uuid::from_u128(1),
+        credential: Credential {
+            access_id: "p-abcdefghijklam".parse().unwrap(),
+            access_key: AccessKey::generate().unwrap(),
+        },
+        credential_file: None,
+    }
 }
 
 /// What the tutorial's command makes: two pods of one namespace, for tokens of the API server's own audience.

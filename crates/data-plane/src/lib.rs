@@ -29,6 +29,7 @@ mod sample;
 mod sealing;
 mod server_info;
 mod snapshot;
+mod status;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -55,7 +56,7 @@ use crate::auth::AuthHandler;
 use crate::authorizer::Authorizer;
 use crate::cluster::{OwnCluster, Shared};
 use crate::config::{Config, OwnClusterConfig};
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, Own};
 use crate::diagnostics::Diagnostics;
 use crate::health::Health;
 use crate::k8s_auth_configs::K8sAuthConfigs;
@@ -67,6 +68,7 @@ use crate::reports::Reports;
 use crate::sealing::Sealer;
 use crate::server_info::ServerInfo;
 use crate::snapshot::{Opener, Snapshot, Source};
+use crate::status::Status;
 
 /// A gateway that has its port and its certificate, and doesn't serve yet.
 pub struct Bound {
@@ -91,6 +93,7 @@ struct Gateway {
     health: Arc<Health>,
     check_interval: Option<Duration>,
     reports: Arc<Reports>,
+    status: Arc<Status>,
     limits: Limits,
     metrics: Metrics,
 }
@@ -121,11 +124,24 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         Arc::clone(&api_servers),
         clock.clone(),
     );
+    let own_credential = Own {
+        gateway: config.gateway.clone(),
+        deployment: config.deployment,
+        credential: config.credential,
+        credential_file: config.credential_file,
+    };
+    let status = Status {
+        instance: instance.clone(),
+        seal_key_ids: config.keyring.ids().map(ToString::to_string).collect(),
+        start_time: clock.now(),
+        snapshot: Arc::clone(&snapshot),
+    };
     let gateway = Gateway {
         sealer: Arc::new(Sealer::new(config.gateway.clone(), config.keyring)),
         api_servers,
         own: Arc::new(own),
-        control_plane: Arc::new(ControlPlane::new(config.control_plane, config.credential)),
+        control_plane: Arc::new(ControlPlane::new(config.control_plane, own_credential)),
+        status: Arc::new(status),
         health: Arc::new(Health::new(
             Arc::clone(&snapshot),
             clock.clone(),
@@ -255,6 +271,11 @@ impl Gateway {
         spawn(Box::pin(async move { snapshot.run(source, stopped).await }));
         let (own, stopped) = (Arc::clone(&self.own), stop.clone());
         spawn(Box::pin(async move { own.run(stopped).await }));
+        let (status, control_plane) = (Arc::clone(&self.status), Arc::clone(&self.control_plane));
+        let stopped = stop.clone();
+        spawn(Box::pin(async move {
+            status.run(&control_plane, stopped).await
+        }));
         let (reports, control_plane) = (Arc::clone(&self.reports), Arc::clone(&self.control_plane));
         if let Some(interval) = self.check_interval {
             let (health, stopped) = (Arc::clone(&self.health), stop.clone());

@@ -83,6 +83,8 @@ pub const SERVICES: &[Service] = &[
         ("DeleteAuthMethod", Need::Holder(Permission::AuthMethodsWrite)),
         ("AddPublicKey", Need::Holder(Permission::AuthMethodsWrite)),
         ("RemovePublicKey", Need::Holder(Permission::AuthMethodsWrite)),
+        ("RotateAccessKey", Need::Holder(Permission::AuthMethodsWrite)),
+        ("RevokeAccessKey", Need::Holder(Permission::AuthMethodsWrite)),
     ]},
     Service { name: "postern.v1.SealedK8sAuthConfigService", served_by: CONTROL_PLANE, methods: &[
         ("CreateSealedK8sAuthConfig", Need::GatewayOnBehalf(Permission::K8sAuthConfigsWrite)),
@@ -96,6 +98,8 @@ pub const SERVICES: &[Service] = &[
         ("GetGateway", Need::Holder(Permission::GatewaysRead)),
         ("ListGateways", Need::Holder(Permission::GatewaysRead)),
         ("DeleteGateway", Need::Holder(Permission::GatewaysWrite)),
+        ("UpdateGateway", Need::Holder(Permission::GatewaysWrite)),
+        ("RotateCredential", Need::Holder(Permission::GatewaysWrite)),
     ]},
     Service { name: "postern.v1.GatewaySyncService", served_by: CONTROL_PLANE, methods: &[
         ("Watch", Need::Gateway),
@@ -105,6 +109,7 @@ pub const SERVICES: &[Service] = &[
         ("ReportEvents", Need::Gateway),
         ("RevokePods", Need::Gateway),
         ("ListTokenPods", Need::Gateway),
+        ("ReportStatus", Need::Gateway),
     ]},
     Service { name: "postern.v1.RoleService", served_by: CONTROL_PLANE, methods: &[
         ("CreateRole", Need::Holder(Permission::RolesWrite)),

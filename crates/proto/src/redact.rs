@@ -52,10 +52,15 @@ macro_rules! redacted {
 redacted!(pb::AuthenticateRequest { access_id, k8s_auth_config, credential; });
 redacted!(pb::AuthenticateResponse { accessor, expire_time, expires_in, sub_claims; access_token });
 redacted!(pb::AuthenticateAccessKeyRequest { access_id, gateway; access_key });
-redacted!(pb::AuthenticateAccessKeyResponse { accessor, expire_time, expires_in; access_token });
+redacted!(pb::AuthenticateAccessKeyResponse {
+    accessor, expire_time, expires_in, gateway, deployment_id; access_token
+});
 redacted!(pb::K8sAuthConfigSecrets { ; signing_key, token_reviewer_jwt, k8s_client_key, rancher_api_key });
 redacted!(pb::ExplainAuthenticationRequest { k8s_auth_config, access_id, client_ip; service_account_token });
-redacted!(pb::CreateGatewayResponse { gateway, deployment_id; access_key });
+redacted!(pb::CreateGatewayResponse { gateway, deployment_id, warnings; access_key });
+redacted!(pb::CreateAuthMethodResponse { auth_method, warnings; access_key });
+redacted!(pb::RotateAccessKeyResponse { auth_method; access_key });
+redacted!(pb::RotateCredentialResponse { gateway, deployment_id; access_key });
 redacted!(pb::ExchangeAssertionRequest { access_id, request_id; assertion });
 redacted!(pb::AuthServiceRenewRequest { access_id, k8s_auth_config, credential; access_token });
 redacted!(pb::IntrospectRequest { client_address, caller_address; token });
@@ -150,8 +155,22 @@ mod tests {
             ),
             format!(
                 "{:?}",
+                pb::CreateAuthMethodResponse {
+                    access_key: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
                 pb::RevokeRequest {
                     token: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                pb::RotateAccessKeyResponse {
+                    access_key: secret(),
                     ..Default::default()
                 }
             ),
@@ -160,6 +179,13 @@ mod tests {
                 pb::AuthServiceRenewRequest {
                     credential: Some(RenewalCredential::ServiceAccountToken(secret())),
                     access_token: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
+                pb::RotateCredentialResponse {
+                    access_key: secret(),
                     ..Default::default()
                 }
             ),

@@ -1,5 +1,6 @@
 //! Auth methods: `postern auth-method …` and the tutorial's `create-auth-method-k8s` and its kin.
 
+pub(crate) mod access_key;
 mod flags;
 pub(crate) mod keys;
 mod rotate;
@@ -39,18 +40,28 @@ pub(crate) enum AuthMethodCommand {
     Key(keys::KeyCommand),
     /// Replace the key that gateways sign with, while logins go on
     RotateKey(rotate::RotateArgs),
+    /// Give an access-key method another key, while the old one stays good for a while
+    RotateAccessKey(access_key::RotateArgs),
+    /// End one key of an access-key method, and the tokens that it gave
+    RevokeAccessKey(access_key::RevokeArgs),
+    /// List the keys of an access-key method: IDs and times, never a key
+    ListAccessKeys(NameArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CreateCommand {
     /// For Kubernetes workloads
-    K8s(CreateArgs),
+    K8s(Box<CreateArgs>),
+    /// For administrators and services, who log in with an access key; prints it, this once
+    AccessKey(access_key::CreateArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UpdateCommand {
     /// For Kubernetes workloads
-    K8s(UpdateArgs),
+    K8s(Box<UpdateArgs>),
+    /// For administrators and services
+    AccessKey(access_key::UpdateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +127,19 @@ pub(crate) async fn run(
         AuthMethodCommand::Create(CreateCommand::K8s(args)) => {
             create(args, connection, flags).await
         }
+        AuthMethodCommand::Create(CreateCommand::AccessKey(args)) => {
+            access_key::create(args, connection, flags).await
+        }
+        AuthMethodCommand::Update(UpdateCommand::AccessKey(args)) => {
+            access_key::update(args, connection, flags).await
+        }
+        AuthMethodCommand::RotateAccessKey(args) => {
+            access_key::rotate(args, connection, flags).await
+        }
+        AuthMethodCommand::RevokeAccessKey(args) => {
+            access_key::revoke(args, connection, flags).await
+        }
+        AuthMethodCommand::ListAccessKeys(args) => access_key::list(args, connection, flags).await,
         AuthMethodCommand::Get(args) => get(args, connection, flags).await,
         AuthMethodCommand::List(args) => list(args, connection, flags).await,
         AuthMethodCommand::Update(UpdateCommand::K8s(args)) => {
@@ -146,6 +170,7 @@ pub(crate) async fn create(
         auth_method_id: name.clone(),
         auth_method: Some(method),
         validate_only: args.validate_only,
+        roles: Vec::new(),
     };
     let administrator = Session::open(connection)?.administrator().await?;
     let response = administrator

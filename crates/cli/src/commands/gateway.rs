@@ -1,17 +1,24 @@
 //! `postern gateway …`: gateways as the control plane knows them, and running one.
 
+mod change;
+mod file;
+
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 use postern_proto::pb;
 use postern_proto::pb::gateway_service_client::GatewayServiceClient as Client;
 use serde_json::{Value, json};
 
+use crate::commands::auth_method::warn;
 use crate::failure::Failure;
 use crate::flags::{Connection, OutputFlags, present};
-use crate::output;
 use crate::session::{Administrator, Session, list_gateways};
+use crate::{output, values};
 
 use super::seal_key::SealKeyCommand;
 use super::serve::GatewayServeArgs;
+use file::NewGateway;
 
 const MESSAGE: &str = "postern.v1.Gateway";
 
@@ -26,6 +33,10 @@ pub(crate) enum GatewayCommand {
     Get(NameArgs),
     /// List gateways
     List,
+    /// Change a gateway, switch it off or on
+    Update(change::UpdateArgs),
+    /// Give a gateway's credential another key, while the old one stays good for a while
+    RotateCredential(change::RotateArgs),
     /// Delete a gateway
     Delete(DeleteArgs),
     /// The keys that seal K8s auth configs
@@ -38,6 +49,9 @@ pub(crate) struct CreateArgs {
     /// The gateway's name
     #[arg(long, short = 'n', value_name = "NAME")]
     name: String,
+    /// Write its gateway.json there, with seal keys and the CA beside it, and don't print the key
+    #[arg(long, value_name = "FILE")]
+    config: Option<String>,
     /// Where clients will reach it
     #[arg(long, value_name = "URL")]
     url: String,
@@ -73,6 +87,8 @@ pub(crate) async fn run(
         GatewayCommand::Create(args) => create(args, connection, flags).await,
         GatewayCommand::Get(args) => get(args, connection, flags).await,
         GatewayCommand::List => list(connection, flags).await,
+        GatewayCommand::Update(args) => change::update(args, connection, flags).await,
+        GatewayCommand::RotateCredential(args) => change::rotate(args, connection, flags).await,
         GatewayCommand::Delete(args) => delete(args, connection, flags).await,
         GatewayCommand::SealKey(command) => super::seal_key::run(command, connection, flags).await,
     }
@@ -87,29 +103,89 @@ async fn create(
     let request = pb::CreateGatewayRequest {
         gateway_id: name.clone(),
         gateway: Some(pb::Gateway {
-            url: present("--url", &args.url)?,
-            description: args.description.clone(),
+            url: Some(present("--url", &args.url)?),
+            description: Some(args.description.clone()),
             ..pb::Gateway::default()
         }),
     };
-    let administrator = Session::open(connection)?.administrator().await?;
+    let config = args.config.as_deref();
+    let config = config.map(|path| present("--config", path)).transpose()?;
+    // Before there is a key that could get lost.
+    if let Some(path) = &config {
+        file::check_absent(Path::new(path))?;
+    }
+    let session = Session::open(connection)?;
+    let administrator = session.administrator().await?;
     let response = administrator
         .change(&request, |channel, request| async move {
             Client::new(channel).create_gateway(request).await
         })
         .await?;
-    let gateway = response.gateway.unwrap_or_default();
-    let document = output::with_first(
-        &[
-            ("access_id", &gateway.access_id),
-            ("access_key", &response.access_key),
-            ("deployment_id", &response.deployment_id),
-        ],
-        output::message(MESSAGE, &gateway)?,
-    );
+    warn(&response.warnings);
+    let gateway = response.gateway.clone().unwrap_or_default();
+    let document = output::message(MESSAGE, &gateway)?;
+    match config {
+        None => print_new(&name, &response, document, flags),
+        Some(path) => {
+            let new = NewGateway {
+                name: &name,
+                access_id: &gateway.access_id,
+                access_key: &response.access_key,
+                deployment_id: &response.deployment_id,
+                control_plane_url: &administrator.server.url,
+                ca_pem: session.ca_pem(),
+            };
+            write_new(&path, &new, document, flags)
+        }
+    }
+}
+
+fn print_new(
+    name: &str,
+    response: &pb::CreateGatewayResponse,
+    gateway: Value,
+    flags: &OutputFlags,
+) -> Result<(), Failure> {
+    let access_id = gateway["access_id"].as_str().unwrap_or_default().to_owned();
+    let (key, deployment) = (&response.access_key, &response.deployment_id);
+    let first = [
+        ("access_id", access_id.as_str()),
+        ("access_key", key),
+        ("deployment_id", deployment),
+    ];
+    let document = output::with_first(&first, gateway);
     let text = format!(
-        "Gateway {name} created.\n- Access ID: {}\n- Access key (shown this once): {}\n- Deployment ID: {}",
-        gateway.access_id, response.access_key, response.deployment_id
+        "Gateway {name} created.\n- Access ID: {access_id}\n- Access key (shown this once): {key}\n- Deployment ID: {deployment}",
+    );
+    output::print(flags.format(), &document, &text)
+}
+
+fn write_new(
+    path: &str,
+    new: &NewGateway<'_>,
+    gateway: Value,
+    flags: &OutputFlags,
+) -> Result<(), Failure> {
+    let missing = file::write_new(Path::new(path), new).map_err(|failure| {
+        let lost = format!(
+            "the gateway exists, and its access key is {}",
+            new.access_key
+        );
+        failure.hint(lost)
+    })?;
+    let mut document = output::with_first(&[("deployment_id", new.deployment_id)], gateway);
+    document["config"] = Value::from(path);
+    document["missing"] = json!(missing);
+    let before = match missing.as_slice() {
+        [] => String::new(),
+        missing => format!(
+            "\nPut its certificate and key beside it, as {}, then start it:",
+            missing.join(" and ")
+        ),
+    };
+    let name = new.name;
+    let text = format!(
+        "Gateway {name} created; what it needs is in {path}.{before}\n  postern gateway serve --config {path}"
     );
     output::print(flags.format(), &document, &text)
 }
@@ -146,13 +222,33 @@ async fn list(connection: &Connection, flags: &OutputFlags) -> Result<(), Failur
             vec![
                 name,
                 g.access_id.clone(),
-                g.url.clone(),
-                g.description.clone(),
+                g.url().to_owned(),
+                if g.disabled() { "disabled" } else { "" }.to_owned(),
+                g.instances.len().to_string(),
+                last_contact(g),
+                g.description().to_owned(),
             ]
         })
         .collect();
-    let table = output::table(&["NAME", "ACCESS ID", "URL", "DESCRIPTION"], rows);
+    let headers = [
+        "NAME",
+        "ACCESS ID",
+        "URL",
+        "STATE",
+        "REPLICAS",
+        "LAST CONTACT",
+        "DESCRIPTION",
+    ];
+    let table = output::table(&headers, rows);
     output::print(flags.format(), &json!({ "gateways": documents }), &table)
+}
+
+/// Of the replica that was heard of last.
+fn last_contact(gateway: &pb::Gateway) -> String {
+    let latest = gateway.instances.first();
+    let time = latest.and_then(|instance| instance.last_contact_time.as_ref());
+    let time = time.and_then(values::timestamp);
+    time.map(|time| time.to_string()).unwrap_or_default()
 }
 
 async fn delete(

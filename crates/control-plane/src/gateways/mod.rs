@@ -3,6 +3,7 @@
 mod admin;
 mod certificate;
 mod feed;
+mod shown;
 mod sync;
 pub(crate) mod url;
 

@@ -3,6 +3,7 @@
 mod key_notes;
 mod pods;
 mod reported;
+mod status;
 
 pub(crate) use key_notes::KeyNotes;
 
@@ -94,6 +95,13 @@ impl GatewaySyncService for GatewaySync {
     ) -> Result<Response<pb::ListTokenPodsResponse>, Status> {
         Ok(Response::new(self.token_pods(request).await?))
     }
+
+    async fn report_status(
+        &self,
+        request: Request<pb::ReportStatusRequest>,
+    ) -> Result<Response<pb::ReportStatusResponse>, Status> {
+        Ok(Response::new(self.status(request).await?))
+    }
 }
 
 // === impl GatewaySync ===
@@ -131,6 +139,8 @@ impl GatewaySync {
             Exchanged::Refused(DenyReason::AssertionStale) => Err(Error::permission_denied(
                 "the assertion isn't of this time: the gateway's clock and the control plane's differ by more than 60 seconds",
             )),
+            // The gateway's own affair, and no word about the pod either.
+            Exchanged::Refused(DenyReason::GatewayDisabled) => Err(Error::Unauthenticated),
             Exchanged::Refused(_) => Err(Error::LoginRefused),
         }
     }
@@ -183,6 +193,18 @@ impl GatewaySync {
         let events = reported::events(&gateway.identity.name, &request.into_inner())?;
         self.context.store.report_events(&events).await?;
         Ok(pb::ReportEventsResponse {})
+    }
+
+    async fn status(
+        &self,
+        request: Request<pb::ReportStatusRequest>,
+    ) -> Result<pb::ReportStatusResponse, Error> {
+        let gateway = CallingGateway::of(&request)?;
+        let address = request.caller()?.ip;
+        let instance = status::instance(&request.into_inner(), address, self.context.now())?;
+        let store = &self.context.store;
+        store.report_instance(&gateway.identity, &instance).await?;
+        Ok(pb::ReportStatusResponse {})
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) fn of_create(error: WriteError, view: &ConfigView) -> Error {
         | WriteError::Protected
         | WriteError::BeyondOwn(_)
         | WriteError::NoAdministratorLeft
+        | WriteError::KeyLimit
         | WriteError::Invalid(_)
         | WriteError::Store(_) => view.name.to_string(),
     };

@@ -1,6 +1,7 @@
 //! What the store promises, held against both engines: each case runs on a PostgreSQL database and
 //! on an SQLite file of its own.
 
+mod access_keys;
 mod audit;
 mod auth_methods;
 mod batches;
@@ -10,6 +11,7 @@ mod exchange;
 mod feed;
 mod fixtures;
 mod gateways;
+mod instances;
 mod k8s_auth_configs;
 mod method_keys;
 mod pods;

@@ -1,6 +1,7 @@
 //! Resources as JSON for audit records, without anything secret.
 
 use jiff::Timestamp;
+use postern_core::access_token::AccessKeyId;
 use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes, MethodKey, TokenUses};
 use postern_core::facts::VerificationMode;
@@ -13,7 +14,7 @@ use postern_core::sealed_config::ConfigView;
 use postern_core::seconds::Seconds;
 use serde::Serialize;
 
-use super::{BoxedKey, Gateway};
+use super::{BoxedKey, Gateway, KeyOverlap, NewKey};
 
 #[derive(Serialize)]
 struct MethodDocument<'m> {
@@ -94,6 +95,14 @@ struct GatewayDocument<'g> {
     access_id: &'g str,
     url: &'g str,
     description: &'g str,
+    disabled: bool,
+}
+
+/// How long older keys, or this one, stay good: 0 is not at all.
+#[derive(Serialize)]
+struct RotationDocument {
+    key_id: String,
+    overlap_seconds: u64,
 }
 
 #[derive(Serialize)]
@@ -183,6 +192,23 @@ pub(super) fn gateway(gateway: &Gateway) -> Option<String> {
         access_id: gateway.access_id.as_str(),
         url: &gateway.url,
         description: &gateway.description,
+        disabled: gateway.disabled,
+    })
+}
+
+/// What became of an owner's access keys when another one came.
+pub(super) fn rotation(new: &NewKey) -> Option<String> {
+    text(&RotationDocument {
+        key_id: AccessKeyId::of(&new.hash).to_string(),
+        overlap_seconds: new.overlap.map_or(0, Seconds::as_secs),
+    })
+}
+
+/// What became of one access key.
+pub(super) fn revocation(id: &AccessKeyId, overlap: Option<KeyOverlap>) -> Option<String> {
+    text(&RotationDocument {
+        key_id: id.to_string(),
+        overlap_seconds: overlap.map_or(0, Seconds::as_secs),
     })
 }
 

@@ -28,9 +28,23 @@ pub(crate) enum StoreError {
     /// The schema couldn't be brought up to date, or is newer than this program.
     #[error("the database's schema can't be used")]
     Migration(#[source] MigrateError),
+    /// The schema isn't this version's, and was not to be changed.
+    #[error("the database's schema {0}")]
+    Schema(SchemaFault),
     /// The SQLite file couldn't be made.
     #[error("the database's file can't be used")]
     Setup(#[source] std::io::Error),
+}
+
+/// How a schema differs from this version's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SchemaFault {
+    #[error("isn't there: start a control plane on the database first")]
+    Missing,
+    #[error("is an older version's: start a control plane of this version first")]
+    Older,
+    #[error("is a newer version's: use that version's `postern`")]
+    Newer,
 }
 
 /// A row that isn't a valid value: edited by hand, or written by a newer version.
@@ -75,6 +89,9 @@ pub(crate) enum WriteError {
     /// Nobody would be left who can administer.
     #[error("leaves no administrator")]
     NoAdministratorLeft,
+    /// As many access keys as can be good at a time.
+    #[error("has two good access keys already")]
+    KeyLimit,
     /// Doesn't fit what is stored.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -93,7 +110,9 @@ impl StoreError {
             Self::Driver(fault) => Self::Driver(Arc::clone(fault)),
             Self::Inconsistent(fault) => Self::Inconsistent(fault.clone()),
             Self::NotOpen => Self::NotOpen,
-            Self::Migration(_) | Self::Setup(_) => sqlx::Error::WorkerCrashed.into(),
+            Self::Migration(_) | Self::Schema(_) | Self::Setup(_) => {
+                sqlx::Error::WorkerCrashed.into()
+            }
         }
     }
 }

@@ -9,11 +9,13 @@
     reason = "sql/ is compiled once for each engine, against its native driver"
 )]
 
+mod access_keys;
 mod batches;
 mod document;
 mod error;
 mod exchange;
 mod hooks;
+mod instances;
 mod key_uses;
 mod page;
 mod parsed;
@@ -33,7 +35,7 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
-use postern_core::access_token::TokenHash;
+use postern_core::access_token::{AccessKeyId, TokenHash};
 use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::audit::Event;
 use postern_core::auth_method::{AuthMethod, Settings};
@@ -47,14 +49,17 @@ use postern_core::signing_key::StepRefused;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub(crate) use access_keys::{KeyOverlap, NewKey, StoredKey, StoredKeys};
 pub(crate) use error::{Inconsistent, StoreError, WriteError};
+pub(crate) use instances::{Instance, Instances};
 pub(crate) use key_uses::{KeyUse, KeyUses};
 pub(crate) use page::Page;
 pub(crate) use signing::BoxedKey;
 pub(crate) use types::{
     AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, EventCursor,
     Exchange, Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, LogIn,
-    LoggedIn, MethodRef, NewAssociation, RevokePods, Session, Snapshot, SpeaksFor, TokenPod,
+    LoggedIn, MethodRef, NewAssociation, Recovery, RevokePods, Session, Snapshot, SpeaksFor,
+    TokenPod,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
 pub(crate) use worth::{
@@ -109,6 +114,20 @@ impl Store {
         self.0.get().ok_or(StoreError::NotOpen)
     }
 
+    /// The same for a database that a control plane keeps: nothing of it is changed by connecting,
+    /// and its schema must be this version's.
+    pub(crate) async fn connect_as_it_is(url: &DatabaseUrl, sink: AuditSink) -> Read<Self> {
+        let engine = match &url.0 {
+            url::Target::Postgres(options) => {
+                Engine::Postgres(postgres::connect_as_it_is(options, sink).await?)
+            }
+            url::Target::Sqlite(path) => {
+                Engine::Sqlite(sqlite::connect_as_it_is(path, sink).await?)
+            }
+        };
+        Ok(Self(Arc::new(OnceLock::from(engine))))
+    }
+
     /// Whether the database answers.
     pub(crate) async fn ping(&self) -> Read<()> {
         on_engine!(self.ping())
@@ -133,15 +152,16 @@ impl Store {
         on_engine!(self.bootstrap(start, cause))
     }
 
-    /// `key` is the first one of an access-key method.
-    pub(crate) async fn create_auth_method(
+    /// `key` is the first one of an access-key method; all of the method's tokens have `roles`.
+    pub(crate) async fn create_auth_method_with(
         &self,
         method: &AuthMethod,
         key: Option<&TokenHash>,
+        roles: &[ResourceId],
         intent: Intent,
         cause: &Cause,
     ) -> Write<Stored<AuthMethod>> {
-        on_engine!(self.create_auth_method(method, key, intent, cause))
+        on_engine!(self.create_auth_method(method, (key, roles), intent, cause))
     }
 
     pub(crate) async fn get_auth_method(
@@ -187,9 +207,62 @@ impl Store {
         on_engine!(self.delete_auth_method(method, etag, force, cause))
     }
 
+    /// Lets an administrator in by the key alone: by a new method, or by one that is there, whose
+    /// other keys end and which nothing closes any more. Whether it is new.
+    pub(crate) async fn recover_admin(
+        &self,
+        recovery: &Recovery,
+        cause: &Cause,
+    ) -> Write<(Stored<AuthMethod>, bool)> {
+        on_engine!(self.recover_admin(recovery, cause))
+    }
+
     /// Of the keys of all methods from `first` to `last`, by ID.
     pub(crate) async fn key_uses(&self, first: &ResourceId, last: &ResourceId) -> Read<KeyUses> {
         on_engine!(self.key_uses(first, last))
+    }
+
+    /// Another key for an access-key method.
+    pub(crate) async fn rotate_access_key(
+        &self,
+        method: &MethodRef,
+        etag: Etag,
+        key: &NewKey,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<AuthMethod>> {
+        on_engine!(self.rotate_access_key(method, etag, key, intent, cause))
+    }
+
+    /// Ends one key of an access-key method: after `overlap`, or at once.
+    pub(crate) async fn revoke_access_key(
+        &self,
+        method: &MethodRef,
+        etag: Etag,
+        (id, overlap): (&AccessKeyId, Option<KeyOverlap>),
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<AuthMethod>> {
+        on_engine!(self.revoke_access_key(method, etag, (id, overlap), intent, cause))
+    }
+
+    /// Of all access-key methods from `first` to `last`, by ID.
+    pub(crate) async fn keys_of_methods(
+        &self,
+        first: &ResourceId,
+        last: &ResourceId,
+    ) -> Read<StoredKeys> {
+        on_engine!(self.keys_of_methods(first, last))
+    }
+
+    /// Whether the access key is that access ID's and good.
+    pub(crate) async fn knows_key(
+        &self,
+        access_id: &AccessId,
+        key: &TokenHash,
+        now: Timestamp,
+    ) -> Read<bool> {
+        on_engine!(self.knows_key(access_id, key, now))
     }
 
     /// Notes that a login was signed with the key; within a minute of the last note it does nothing.
@@ -324,6 +397,67 @@ impl Store {
         limit: u32,
     ) -> Read<Page<Stored<Gateway>>> {
         on_engine!(self.list_gateways(after, limit))
+    }
+
+    /// `edit` runs inside the transaction on the row as it is.
+    pub(crate) async fn update_gateway<F>(
+        &self,
+        name: &GatewayName,
+        etag: Etag,
+        edit: F,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<Gateway>>
+    where
+        F: FnOnce(&Gateway) -> Result<Gateway, Invalid> + Send,
+    {
+        on_engine!(self.update_gateway(name, etag, edit, intent, cause))
+    }
+
+    /// Another key for the gateway's credential.
+    pub(crate) async fn rotate_gateway_key(
+        &self,
+        name: &GatewayName,
+        etag: Etag,
+        key: &NewKey,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<Gateway>> {
+        on_engine!(self.rotate_gateway_key(name, etag, key, intent, cause))
+    }
+
+    /// Names of the gateways that clients reach at that URL.
+    pub(crate) async fn gateways_at(&self, url: &str) -> Read<Vec<GatewayName>> {
+        on_engine!(self.gateways_at(url))
+    }
+
+    /// Of the credentials of all gateways from `first` to `last`, by name.
+    pub(crate) async fn keys_of_gateways(
+        &self,
+        first: &GatewayName,
+        last: &GatewayName,
+    ) -> Read<StoredKeys> {
+        on_engine!(self.keys_of_gateways(first, last))
+    }
+
+    /// What one replica of the gateway says of itself.
+    pub(crate) async fn report_instance(
+        &self,
+        gateway: &GatewayIdentity,
+        instance: &Instance,
+    ) -> Read<()> {
+        on_engine!(self.report_instance(gateway, instance))
+    }
+
+    /// Of all gateways from `first` to `last`, by name: the replicas that were heard of in the last
+    /// 24 hours.
+    pub(crate) async fn instances(
+        &self,
+        first: &GatewayName,
+        last: &GatewayName,
+        now: Timestamp,
+    ) -> Read<Instances> {
+        on_engine!(self.instances(first, last, now))
     }
 
     /// With its credential; with `force` its configs too.
@@ -526,6 +660,18 @@ impl Store {
 /// What tests do to a database behind the store's back.
 #[cfg(test)]
 impl Store {
+    /// One whose tokens have no role.
+    async fn create_auth_method(
+        &self,
+        method: &AuthMethod,
+        key: Option<&TokenHash>,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<AuthMethod>> {
+        self.create_auth_method_with(method, key, &[], intent, cause)
+            .await
+    }
+
     async fn raw(&self, statement: &'static str) {
         match self.engine().unwrap() {
             Engine::Postgres(engine) => engine.raw(statement).await,

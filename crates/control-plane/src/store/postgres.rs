@@ -55,6 +55,21 @@ pub(super) async fn connect(
 ) -> Result<Arc<Postgres>, StoreError> {
     let options = options.clone().application_name("postern-control-plane");
     migrate(&options).await?;
+    open(options, sink).await
+}
+
+/// Takes the schema as it is, which must be this version's.
+pub(super) async fn connect_as_it_is(
+    options: &PgConnectOptions,
+    sink: AuditSink,
+) -> Result<Arc<Postgres>, StoreError> {
+    let options = options.clone().application_name("postern-recover-admin");
+    let engine = open(options, sink).await?;
+    engine.check_schema(&migrator()).await?;
+    Ok(engine)
+}
+
+async fn open(options: PgConnectOptions, sink: AuditSink) -> Result<Arc<Postgres>, StoreError> {
     // A server that hangs must not hold a login beyond its deadline, nor a dead client the locks.
     let options = options.options([
         ("statement_timeout", "5s"),

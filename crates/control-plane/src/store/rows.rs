@@ -6,6 +6,7 @@
 mod audit;
 mod config;
 mod gateway;
+mod instance;
 mod method;
 mod role;
 mod signing_key;
@@ -22,6 +23,7 @@ use super::{Inconsistent, StoreError};
 pub(super) use audit::EventRow;
 pub(super) use config::ConfigRow;
 pub(super) use gateway::GatewayRow;
+pub(super) use instance::InstanceRow;
 pub(super) use method::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods};
 pub(super) use role::{AssociationRow, RoleColumns, RoleRow, held};
 pub(super) use signing_key::SigningKeyRow;

@@ -47,13 +47,31 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_secs(1);
 
 pub(super) async fn connect(path: &Path, sink: AuditSink) -> Result<Arc<Sqlite>, StoreError> {
-    let options = SqliteConnectOptions::new()
+    prepare(path, &options(path)).await?;
+    open(path, sink).await
+}
+
+/// Takes the schema as it is, which must be this version's, and makes no file.
+pub(super) async fn connect_as_it_is(
+    path: &Path,
+    sink: AuditSink,
+) -> Result<Arc<Sqlite>, StoreError> {
+    let engine = open(path, sink).await?;
+    engine.check_schema(&migrator()).await?;
+    Ok(engine)
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
         .foreign_keys(true)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT);
-    prepare(path, &options).await?;
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+async fn open(path: &Path, sink: AuditSink) -> Result<Arc<Sqlite>, StoreError> {
+    let options = options(path);
     // SQLite has one writer at a time: waiting for the one connection is fair and costs nothing,
     // waiting for the file's lock is neither.
     let writer = pool(1).connect_with(options.clone()).await?;

@@ -106,6 +106,16 @@ pub(crate) struct AssociationCursor {
     pub(crate) uid: Uuid,
 }
 
+/// An administrator who is to get in again, or at all.
+pub(crate) struct Recovery {
+    /// Made where there is none of that name; one that is named by its access ID must be there.
+    pub(crate) method: MethodRef,
+    /// Of one that is made.
+    pub(crate) new: (Uuid, AccessId),
+    /// The only key from now on.
+    pub(crate) key: TokenHash,
+}
+
 /// All data-plane replicas that share one name and one credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gateway {
@@ -115,6 +125,8 @@ pub(crate) struct Gateway {
     /// Where clients reach it.
     pub(crate) url: String,
     pub(crate) description: String,
+    /// Its credential is refused.
+    pub(crate) disabled: bool,
     /// Of its credential.
     pub(crate) access_id: AccessId,
 }
@@ -153,9 +165,13 @@ pub(crate) struct LogIn {
 }
 
 /// What became of a [`LogIn`]. Both are on record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LoggedIn {
-    Granted { expire_time: Timestamp },
+    Granted {
+        expire_time: Timestamp,
+        /// Whose credential it is; `None`: an administrator's.
+        gateway: Option<GatewayName>,
+    },
     Refused(KeyDenial),
 }
 
@@ -164,6 +180,7 @@ pub(crate) enum LoggedIn {
 pub(crate) enum KeyDenial {
     AccessIdUnknown,
     AccessKeyWrong,
+    GatewayDisabled,
     MethodDisabled,
     AccessExpired,
     ClientIpNotBound,
@@ -351,6 +368,7 @@ impl KeyDenial {
         match self {
             Self::AccessIdUnknown => "ACCESS_ID_UNKNOWN",
             Self::AccessKeyWrong => "ACCESS_KEY_WRONG",
+            Self::GatewayDisabled => DenyReason::GatewayDisabled.as_str(),
             Self::MethodDisabled => DenyReason::MethodDisabled.as_str(),
             Self::AccessExpired => DenyReason::AccessExpired.as_str(),
             Self::ClientIpNotBound => DenyReason::ClientIpNotBound.as_str(),

@@ -187,3 +187,39 @@ async fn the_right_key_gets_its_token_behind_an_address_that_guesses_and_the_gue
         "{text}"
     );
 }
+
+/// How often somebody had to wait for a turn.
+async fn turns(world: &World) -> u32 {
+    let (_, text) = crate::server::get_text(world, "/metrics").await;
+    let line = "postern_rate_limited_total{scope=\"peer_refusals\"} ";
+    let count = text.lines().find_map(|text| text.strip_prefix(line));
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test]
+async fn behind_an_address_that_guesses_only_wrong_keys_wait_for_a_turn() {
+    let world = World::start().await;
+    let stranger = a_key();
+    let guesses = (0..40).map(|_| async { failed(world.log_in(&stranger, "").await) });
+    futures::future::join_all(guesses).await;
+    let before = turns(&world).await;
+    for key in [&world.admin, &world.gateway] {
+        assert!(world.log_in(key, "").await.is_ok());
+    }
+    assert_eq!(
+        turns(&world).await,
+        before,
+        "a right key is nobody's suspect"
+    );
+    failed(world.log_in(&stranger, "").await);
+    assert_eq!(turns(&world).await, before + 1);
+    // The right key of somebody else is no key of this one.
+    let swapped = Key {
+        access_id: world.admin.access_id.clone(),
+        key: world.gateway.key.clone(),
+    };
+    assert_eq!(
+        failed(world.log_in(&swapped, "").await).reason,
+        Some(Reason::LoginRefused)
+    );
+}

@@ -10,8 +10,8 @@ fn create(id: &str, url: &str) -> pb::CreateGatewayRequest {
     pb::CreateGatewayRequest {
         gateway_id: id.to_owned(),
         gateway: Some(pb::Gateway {
-            url: url.to_owned(),
-            description: "the second".to_owned(),
+            url: Some(url.to_owned()),
+            description: Some("the second".to_owned()),
             ..pb::Gateway::default()
         }),
     }
@@ -41,7 +41,7 @@ async fn a_new_gateway_gets_its_key_this_once() {
     assert_eq!(made.deployment_id, world.deployment.to_string());
     let gateway = made.gateway.unwrap();
     assert_eq!(gateway.name, "gateways/second");
-    assert_eq!(gateway.url, "https://gw.example.com:8000");
+    assert_eq!(gateway.url(), "https://gw.example.com:8000");
     let key = Key {
         access_id: gateway.access_id.clone(),
         key: made.access_key.clone(),

@@ -43,7 +43,7 @@ pub(crate) fn creation(id: &str, method: pb::AuthMethod) -> pb::CreateAuthMethod
     pb::CreateAuthMethodRequest {
         auth_method_id: id.to_owned(),
         auth_method: Some(method),
-        validate_only: false,
+        ..pb::CreateAuthMethodRequest::default()
     }
 }
 

@@ -273,7 +273,7 @@ impl World {
         let message = pb::CreateGatewayRequest {
             gateway_id: id.to_owned(),
             gateway: Some(pb::Gateway {
-                url: format!("https://{id}.example.com:8000"),
+                url: Some(format!("https://{id}.example.com:8000")),
                 ..pb::Gateway::default()
             }),
         };

@@ -1,8 +1,11 @@
 //! The gateway's own token.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use postern_core::resource_id::GatewayName;
 use postern_proto::pb;
 use postern_proto::pb::access_key_auth_service_client::AccessKeyAuthServiceClient;
 use postern_rpc::caller::BearerToken;
@@ -12,6 +15,7 @@ use postern_rpc::error::Failure;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::Code;
+use uuid::Uuid;
 
 use super::{away, no_answer};
 use crate::backoff::Backoff;
@@ -21,10 +25,25 @@ const LOG_IN_TIMEOUT: Duration = Duration::from_secs(5);
 /// However fast the control plane refuses fresh tokens, it isn't asked for more of them.
 const MIN_LIFE: Duration = Duration::from_secs(1);
 
+/// How often the file is looked at that the access key stands in.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Who this gateway is, by its own configuration.
+pub(crate) struct Own {
+    pub(crate) gateway: GatewayName,
+    pub(crate) deployment: Uuid,
+    pub(crate) credential: Credential,
+    /// Where the credential is read again; `None`: it doesn't change.
+    pub(crate) credential_file: Option<PathBuf>,
+}
+
 /// Logs in with the access key, and keeps the token.
 pub(super) struct Session {
     channel: Channel,
-    credential: Credential,
+    gateway: GatewayName,
+    deployment: Uuid,
+    credential: ArcSwap<Credential>,
+    credential_file: Option<PathBuf>,
     state: watch::Sender<State>,
     renew: Notify,
 }
@@ -41,15 +60,18 @@ enum State {
     /// No token; why not, once that is known.
     Waiting(Option<Box<Failure>>),
     LoggedIn(Arc<Token>),
-    /// The control plane answered, and doesn't accept the access key.
-    Refused,
+    /// The control plane answered, and there is no working with it: why, for operators.
+    Refused(String),
 }
 
 impl Session {
-    pub(super) fn new(channel: Channel, credential: Credential) -> Self {
+    pub(super) fn new(channel: Channel, own: Own) -> Self {
         Self {
             channel,
-            credential,
+            gateway: own.gateway,
+            deployment: own.deployment,
+            credential: ArcSwap::from_pointee(own.credential),
+            credential_file: own.credential_file,
             state: watch::Sender::new(State::Waiting(None)),
             renew: Notify::new(),
         }
@@ -67,7 +89,7 @@ impl Session {
         match self.state.borrow().clone() {
             State::LoggedIn(token) => Ok(token),
             State::Waiting(failure) => Err(failure.map_or_else(no_answer, |failure| *failure)),
-            State::Refused => Err(not_accepted()),
+            State::Refused(why) => Err(refused(&why)),
         }
     }
 
@@ -87,6 +109,10 @@ impl Session {
 
     /// Never ends by itself.
     pub(super) async fn keep(&self) {
+        tokio::join!(self.keep_token(), self.follow_file());
+    }
+
+    async fn keep_token(&self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             match self.log_in().await {
@@ -103,7 +129,38 @@ impl Session {
                 Err(failure) => {
                     tracing::warn!(error = %failure, code = ?failure.code, "can't log in to the control plane");
                     self.failed(failure);
-                    tokio::time::sleep(backoff.pause()).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.pause()) => {}
+                        () = self.renew.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes another access key over from the file that the first one was read from. The token that
+    /// the old one gave stays until there is one of the new one's.
+    async fn follow_file(&self) {
+        let Some(path) = &self.credential_file else {
+            return;
+        };
+        let mut complaint = String::new();
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            match Credential::read(path) {
+                Ok(found) if found.is(&self.credential.load()) => complaint.clear(),
+                Ok(found) => {
+                    self.credential.store(Arc::new(found));
+                    tracing::info!(file = %path.display(), "the access key was changed; logging in with the new one");
+                    self.renew.notify_one();
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    if text != complaint {
+                        tracing::warn!(error = %text, "the file can't be used; the access key stays");
+                        complaint = text;
+                    }
                 }
             }
         }
@@ -116,8 +173,9 @@ impl Session {
             if !keep {
                 *state = match failure.code {
                     Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => {
-                        State::Refused
+                        State::Refused(NOT_ACCEPTED.to_owned())
                     }
+                    Code::FailedPrecondition => State::Refused(failure.message),
                     _ => State::Waiting(Some(Box::new(failure))),
                 };
             }
@@ -126,10 +184,11 @@ impl Session {
     }
 
     async fn log_in(&self) -> Result<Token, Failure> {
+        let credential = self.credential.load_full();
         let Credential {
             access_id,
             access_key,
-        } = &self.credential;
+        } = &*credential;
         let deadline = Deadline::after(LOG_IN_TIMEOUT);
         let request = pb::AuthenticateAccessKeyRequest {
             access_id: access_id.to_string(),
@@ -143,6 +202,7 @@ impl Session {
             Ok(response) => response.map_err(Failure::from)?.into_inner(),
             Err(_) => return Err(no_answer()),
         };
+        self.check(&response)?;
         let life = response.expires_in.unwrap_or_default();
         let life = Duration::from_secs(u64::try_from(life.seconds).unwrap_or_default());
         Ok(Token {
@@ -150,12 +210,35 @@ impl Session {
             renew_at: begun + life * 3 / 4,
         })
     }
+
+    /// Whether the access key is of the gateway, and of the deployment, that the configuration says:
+    /// otherwise nothing that this gateway signs would ever be taken.
+    fn check(&self, response: &pb::AuthenticateAccessKeyResponse) -> Result<(), Failure> {
+        let (own, deployment) = (&self.gateway, self.deployment.to_string());
+        let differs = |field, ours: &str, theirs: &str| {
+            let message = format!(
+                "gateway.json says {field} `{ours}`, and its access key is for `{theirs}`: give it the credential that belongs to it, and restart the gateway"
+            );
+            Err(away(Code::FailedPrecondition, &message))
+        };
+        match (response.gateway.as_str(), response.deployment_id.as_str()) {
+            // A control plane of the version before doesn't say.
+            (_, "") => Ok(()),
+            ("", _) => Err(away(
+                Code::FailedPrecondition,
+                "gateway.json holds an administrator's access key, and no gateway's",
+            )),
+            (name, _) if name != own.as_str() => differs("gateway", own.as_str(), name),
+            (_, id) if id != deployment => differs("deployment_id", &deployment, id),
+            _ => Ok(()),
+        }
+    }
 }
 
+const NOT_ACCEPTED: &str =
+    "the control plane doesn't accept this gateway's access key, or not over this connection";
+
 /// Not to be taken for a refused login: that the gateway isn't accepted is an outage to pods.
-fn not_accepted() -> Failure {
-    away(
-        Code::Unauthenticated,
-        "the control plane doesn't accept this gateway's access key, or not over this connection",
-    )
+fn refused(why: &str) -> Failure {
+    away(Code::Unauthenticated, why)
 }

@@ -64,11 +64,8 @@ async fn without_a_control_plane_a_call_waits_for_its_deadline_and_no_longer() {
         url: "http://127.0.0.1:1".to_owned(),
         ca_pem: None,
     };
-    let credential = Credential {
-        access_id: "p-abcdefghijklam".parse().unwrap(),
-        access_key: postern_core::access_token::AccessKey::generate().unwrap(),
-    };
-    let control_plane = ControlPlane::new(client::connect(&target).unwrap(), credential);
+    let control_plane =
+        ControlPlane::new(client::connect(&target).unwrap(), crate::fixtures::own());
     let deadline = Deadline::after(Duration::from_secs(3));
     let failure = control_plane.get_revision(deadline).await.unwrap_err();
     assert_eq!(failure.code, Code::Unavailable);

@@ -4,7 +4,6 @@ use secrecy::ExposeSecret as _;
 
 use super::update::differs;
 use super::*;
-use crate::config::Credential;
 use crate::sample::{ACCESS_ID, HOST, config, key_line, noon, set_reviewer};
 
 /// Without a control plane: what is refused before it is asked.
@@ -12,10 +11,6 @@ fn service(api_servers: AllowedApiServers) -> K8sAuthConfigs {
     let target = postern_rpc::client::Target {
         url: "http://127.0.0.1:1".to_owned(),
         ca_pem: None,
-    };
-    let credential = Credential {
-        access_id: "p-abcdefghijklam".parse().unwrap(),
-        access_key: postern_core::access_token::AccessKey::generate().unwrap(),
     };
     let channel = postern_rpc::client::connect(&target).unwrap();
     let keyring = Keyring::parse(&key_line("k1")).unwrap();
@@ -25,7 +20,7 @@ fn service(api_servers: AllowedApiServers) -> K8sAuthConfigs {
         Arc::new(api_servers),
         crate::cluster::OwnCluster::none(),
         Arc::clone(&snapshot),
-        Arc::new(ControlPlane::new(channel, credential)),
+        Arc::new(ControlPlane::new(channel, crate::fixtures::own())),
         Arc::new(Health::new(
             snapshot,
             Clock::new(noon),

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use kube_sim::{Fault as Misbehaviour, KubeSim, TokenOptions};
-use postern_core::access_token::AccessKey;
 use postern_core::auth_method::Audiences;
 use postern_core::k8s_auth_config::{AllowedApiServers, K8sAuthConfig};
 use postern_proto::convert::auth_method;
@@ -13,7 +12,6 @@ use serde_json::json;
 
 use super::*;
 use crate::cluster::Shared;
-use crate::config::Credential;
 use crate::fixtures::{self, jwt, strings};
 use crate::metrics::AuditCounts;
 use crate::sample;
@@ -31,10 +29,6 @@ fn login_with(snapshot: Snapshot, clock: Clock) -> Login {
         url: "http://127.0.0.1:1".to_owned(),
         ca_pem: None,
     };
-    let credential = Credential {
-        access_id: "p-abcdefghijklam".parse().unwrap(),
-        access_key: AccessKey::generate().unwrap(),
-    };
     let settings = Settings {
         gateway: "default".parse().unwrap(),
         instance: "replica".to_owned(),
@@ -47,7 +41,7 @@ fn login_with(snapshot: Snapshot, clock: Clock) -> Login {
         Arc::clone(&snapshot),
         Arc::new(ControlPlane::new(
             client::connect(&target).unwrap(),
-            credential,
+            crate::fixtures::own(),
         )),
         Arc::new(Reports::new(
             "default".to_owned(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use postern_proto::pb;
 use postern_rpc::deadline::Deadline;
 use postern_rpc::error::Failure;
+use tonic::Code;
 
 use super::feed::{Feed, FeedError};
 use super::{Snapshot, Source};
@@ -24,6 +25,18 @@ enum Interrupted {
     Ended,
 }
 
+impl Interrupted {
+    /// Why the gateway isn't ready: what needs somebody to mend it is said in full.
+    fn for_operators(&self) -> String {
+        match self {
+            Self::Failed(failure) if failure.code == Code::Unauthenticated => {
+                failure.message.clone()
+            }
+            _ => "no stream of changes from the control plane".to_owned(),
+        }
+    }
+}
+
 impl From<Failure> for Interrupted {
     fn from(failure: Failure) -> Self {
         Self::Failed(Box::new(failure))
@@ -41,9 +54,7 @@ pub(super) async fn follow(snapshot: &Snapshot, source: &Source, mut feed: Feed)
         if matches!(interrupted, Interrupted::Nonsense(_)) {
             feed.distrust();
         }
-        source
-            .connected
-            .not_ready("no stream of changes from the control plane");
+        source.connected.not_ready(interrupted.for_operators());
         tracing::warn!(error = %interrupted, "lost the control plane's changes; trying again");
         tokio::time::sleep(backoff.pause()).await;
     }

@@ -55,11 +55,17 @@ fn settings_keeping(
         None => {
             faults.add(
                 "type",
-                "is missing: say kubernetes, with rules and public keys",
+                "is missing: say kubernetes, with rules and public keys, or access_key",
             );
             None
         }
     };
+    if matches!(kind, Some(Kind::AccessKey)) && !gw_bound_ips.is_empty() {
+        faults.add(
+            "gw_bound_ips",
+            "is for Kubernetes methods: nobody logs in with an access key through a gateway",
+        );
+    }
     let (Some(token_ttl), Some(kind)) = (token_ttl, kind) else {
         return Err(faults.into_invalid());
     };

@@ -6,6 +6,7 @@
 pub mod association;
 pub mod audit;
 pub mod auth_method;
+pub mod gateway;
 pub mod k8s_auth_config;
 pub mod role;
 pub mod rule;

@@ -87,6 +87,8 @@ pub enum Precondition {
     DeleteProtected,
     /// The signing key is in a part of its life that has no such step.
     SigningKeyState,
+    /// As many access keys as can be good at a time.
+    KeyLimit,
     /// The stored config can't be opened with this gateway's keys.
     SealBroken,
     /// Every deployment has it as it is.
@@ -237,6 +239,7 @@ impl Precondition {
             Self::InUse => Reason::InUse,
             Self::DeleteProtected => Reason::DeleteProtected,
             Self::SigningKeyState => Reason::SigningKeyState,
+            Self::KeyLimit => Reason::KeyLimit,
             Self::SealBroken => Reason::SealBroken,
             Self::BuiltIn => Reason::BuiltIn,
             Self::LastAdministrator => Reason::LastAdministrator,
@@ -251,6 +254,7 @@ impl Precondition {
             Self::DeleteProtected,
             Self::LastAdministrator,
             Self::SigningKeyState,
+            Self::KeyLimit,
         ]
         .into_iter()
         .find(|p| p.reason() == reason)

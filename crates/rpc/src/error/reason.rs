@@ -54,6 +54,8 @@ reasons! {
     DeleteProtected = "DELETE_PROTECTED",
     /// The signing key can't take the step now.
     SigningKeyState = "SIGNING_KEY_STATE",
+    /// Two access keys are good already: one has to end before there is another.
+    KeyLimit = "KEY_LIMIT",
     /// The stored config can't be opened by this gateway.
     SealBroken = "SEAL_BROKEN",
     /// A built-in role isn't changed.

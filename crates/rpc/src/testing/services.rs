@@ -101,6 +101,20 @@ impl AuthMethodService for Handlers {
         Err(Error::Unimplemented.into())
     }
 
+    async fn rotate_access_key(
+        &self,
+        _: Request<pb::RotateAccessKeyRequest>,
+    ) -> Answer<pb::RotateAccessKeyResponse> {
+        Err(Error::Unimplemented.into())
+    }
+
+    async fn revoke_access_key(
+        &self,
+        _: Request<pb::RevokeAccessKeyRequest>,
+    ) -> Answer<pb::RevokeAccessKeyResponse> {
+        Err(Error::Unimplemented.into())
+    }
+
     async fn delete_auth_method(
         &self,
         request: Request<pb::DeleteAuthMethodRequest>,
@@ -169,6 +183,13 @@ impl GatewaySyncService for Handlers {
         &self,
         _: Request<pb::ListTokenPodsRequest>,
     ) -> Answer<pb::ListTokenPodsResponse> {
+        Err(Error::Unimplemented.into())
+    }
+
+    async fn report_status(
+        &self,
+        _: Request<pb::ReportStatusRequest>,
+    ) -> Answer<pb::ReportStatusResponse> {
         Err(Error::Unimplemented.into())
     }
 }

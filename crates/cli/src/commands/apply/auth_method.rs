@@ -47,6 +47,7 @@ async fn create(
         auth_method_id: document.name.clone(),
         auth_method: Some(method),
         validate_only: dry_run,
+        roles: Vec::new(),
     };
     let response = administrator
         .change(&request, |channel, request| async move {

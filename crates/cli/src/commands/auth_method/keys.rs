@@ -259,7 +259,7 @@ pub(super) async fn remove_key(
         .await
 }
 
-fn etag(method: &pb::AuthMethod) -> String {
+pub(super) fn etag(method: &pb::AuthMethod) -> String {
     let meta = method.meta.as_ref();
     meta.map(|meta| meta.etag.clone()).unwrap_or_default()
 }

@@ -131,7 +131,7 @@ impl Gateways {
             let url = match known.iter().find(|gateway| gateway.name == *name) {
                 // As whoever asks reaches it, which the control plane needn't know.
                 _ if own.as_deref() == Some(name) => connection.gateway_url.clone(),
-                Some(gateway) => Some(gateway.url.clone()),
+                Some(gateway) => gateway.url.clone(),
                 None => None,
             };
             let connection = Connection {

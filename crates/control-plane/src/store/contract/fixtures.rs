@@ -131,6 +131,7 @@ pub(super) fn gateway(name: &str) -> Gateway {
         uid: Uuid::now_v7(),
         url: format!("https://{name}.example:8000"),
         description: "of the tutorial".to_owned(),
+        disabled: false,
         access_id: AccessId::generate(AccessType::AccessKey).unwrap(),
     }
 }

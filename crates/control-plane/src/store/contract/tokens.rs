@@ -17,7 +17,7 @@ super::on_both_engines! {
     a_gateway_made_anew_inherits_no_session,
 }
 
-async fn administrator(bed: &Bed) -> (AuthMethod, AccessKey) {
+pub(super) async fn administrator(bed: &Bed) -> (AuthMethod, AccessKey) {
     let (method, key) = (
         fixtures::administrator("admin"),
         AccessKey::generate().unwrap(),
@@ -44,7 +44,7 @@ pub(super) fn log_in(access_id: &AccessId, key: &AccessKey, token: &AccessToken)
     }
 }
 
-async fn session(bed: &Bed, token: &TokenHash, now: Timestamp) -> Option<Session> {
+pub(super) async fn session(bed: &Bed, token: &TokenHash, now: Timestamp) -> Option<Session> {
     bed.store.session(token, now).await.unwrap()
 }
 
@@ -56,7 +56,8 @@ async fn an_administrators_key_gives_a_session(bed: Bed) {
     assert_eq!(
         granted,
         LoggedIn::Granted {
-            expire_time: later(600)
+            expire_time: later(600),
+            gateway: None,
         }
     );
     let Some(Session::Holder {
@@ -96,7 +97,8 @@ async fn a_narrowed_token_says_where_it_is_good(bed: Bed) {
     assert_eq!(
         granted,
         LoggedIn::Granted {
-            expire_time: later(300)
+            expire_time: later(300),
+            gateway: None,
         }
     );
     let found = session(&bed, &token.hash(), noon()).await;
@@ -125,7 +127,8 @@ async fn a_gateways_key_gives_its_own_session(bed: Bed) {
     assert_eq!(
         granted,
         LoggedIn::Granted {
-            expire_time: later(3600)
+            expire_time: later(3600),
+            gateway: Some(gateway.name.clone()),
         }
     );
     let found = session(&bed, &token.hash(), noon()).await;

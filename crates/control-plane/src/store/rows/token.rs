@@ -32,7 +32,13 @@ pub(in crate::store) struct TokenRow {
     method_force_sub_claims: Option<bool>,
     gateway_uid: Option<String>,
     gateway_name: Option<String>,
+    gateway_disabled: Option<bool>,
     narrowed_to: Option<String>,
+    /// Absent in a token of the version before, and in a workload's.
+    access_key_hash: Option<Vec<u8>>,
+    // Absent where the key is gone.
+    key_create_time: Option<i64>,
+    key_expire_time: Option<i64>,
 }
 
 /// Whom a workload's token was given to, and by what, never by names that others can take.
@@ -45,16 +51,17 @@ pub(in crate::store) struct TokenSubject {
 
 impl TokenRow {
     /// Whether the token counts at all: the one place that says so, for whoever asks about a token
-    /// or calls with one. What was given by a method, or to a gateway, ends with it.
+    /// or calls with one. What was given by a method or a key, or to a gateway, ends with it.
     pub(in crate::store) fn counts(&self, now: Timestamp) -> Result<bool, Inconsistent> {
-        if self.expire_time <= micros(now) || self.uses_left == Some(0) {
+        let over = self.expire_time <= micros(now) || self.uses_left == Some(0);
+        if over || !self.key_stands(now) {
             return Ok(false);
         }
         let narrowing_stands = self.narrowed_gateway_uid.is_none() || self.narrowed_to.is_some();
         match self.kind.as_str() {
             "administrator" => Ok(self.method_is(KIND_ACCESS_KEY, now) && narrowing_stands),
             "kubernetes" => Ok(self.method_is(KIND_KUBERNETES, now)),
-            "gateway" => Ok(self.gateway_uid.is_some()),
+            "gateway" => Ok(self.gateway_disabled == Some(false)),
             _ => Err(self.at().fault("kind")),
         }
     }
@@ -192,6 +199,12 @@ impl TokenRow {
             table: "tokens",
             key: &self.accessor,
         }
+    }
+
+    /// Whether the access key that the token came by is there and good.
+    fn key_stands(&self, now: Timestamp) -> bool {
+        let ended = self.key_expire_time.is_some_and(|end| end <= micros(now));
+        self.access_key_hash.is_none() || (self.key_create_time.is_some() && !ended)
     }
 
     fn method_is(&self, kind: &str, now: Timestamp) -> bool {

@@ -194,6 +194,45 @@ pub(super) async fn make_administrator(
     insert(write, &association, method_uid, &BuiltIn::Admin.uid()).await
 }
 
+/// The same for one that may be an administrator's already.
+pub(super) async fn ensure_administrator(
+    write: &mut ConfigWrite<'_>,
+    method: &ResourceId,
+    method_uid: &Uuid,
+) -> Result<(), WriteError> {
+    let held = of_method(write.connection(), method_uid).await?;
+    let is = |association: &Association| {
+        association.role.as_str() == BuiltIn::Admin.as_str() && association.sub_claims.is_empty()
+    };
+    if held.iter().any(is) {
+        return Ok(());
+    }
+    make_administrator(write, method, method_uid).await
+}
+
+/// Gives all tokens of a method that is being made these roles.
+pub(super) async fn give(
+    write: &mut ConfigWrite<'_>,
+    method: &Method,
+    roles: &[ResourceId],
+) -> Result<(), WriteError> {
+    for (i, id) in roles.iter().enumerate() {
+        let role = roles::get(write.connection(), id).await?;
+        let missing = || Invalid::field(format!("roles[{i}]"), format!("there is no role `{id}`"));
+        let role = role.ok_or_else(missing)?.value;
+        write.within_own(&role.permissions())?;
+        let association = Association {
+            uid: Uuid::now_v7(),
+            auth_method: method.id.clone(),
+            role: role.id,
+            sub_claims: RequiredSubClaims::default(),
+        };
+        check(method, &association.sub_claims)?;
+        insert(write, &association, &method.uid, &role.uid).await?;
+    }
+    Ok(())
+}
+
 async fn insert(
     write: &mut ConfigWrite<'_>,
     association: &Association,

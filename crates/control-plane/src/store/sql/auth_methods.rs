@@ -1,5 +1,7 @@
 //! `auth_methods`: reading, creating and deleting.
 
+mod access_key;
+mod recover;
 mod update;
 
 use postern_core::access_id::AccessId;
@@ -11,6 +13,7 @@ use postern_core::auth_method::{
 use postern_core::meta::Stored;
 use postern_core::resource_id::ResourceId;
 
+use super::access_keys::{self, Owner};
 use super::{ConfigWrite, Connection, Engine, associations, k8s_auth_configs};
 use crate::store::page::Room;
 use crate::store::rows::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods, to_json};
@@ -117,7 +120,8 @@ pub(super) async fn insert(
         .await?;
     insert_keys(write, method).await?;
     if let Some(key) = key {
-        insert_access_key(write, method, key).await?;
+        let uid = method.uid.to_string();
+        access_keys::insert(write, Owner::Method(&uid), key).await?;
     }
     write.touch_auth_method(method.id.auth_method_name(), "");
     write.record(
@@ -127,21 +131,6 @@ pub(super) async fn insert(
             event.after = document::method(method);
         },
     );
-    Ok(())
-}
-
-async fn insert_access_key(
-    write: &mut ConfigWrite<'_>,
-    method: &AuthMethod,
-    key: &TokenHash,
-) -> Result<(), WriteError> {
-    let now = micros(write.now());
-    sqlx::query("INSERT INTO access_keys (key_hash, method_uid, create_time) VALUES ($1, $2, $3)")
-        .bind(key.as_bytes().as_slice())
-        .bind(method.uid.to_string())
-        .bind(now)
-        .execute(write.connection())
-        .await?;
     Ok(())
 }
 
@@ -266,12 +255,13 @@ impl Engine {
     pub(in crate::store) async fn create_auth_method(
         &self,
         method: &AuthMethod,
-        key: Option<&TokenHash>,
+        (key, roles): (Option<&TokenHash>, &[ResourceId]),
         intent: Intent,
         cause: &Cause,
     ) -> Result<Stored<AuthMethod>, WriteError> {
         let mut write = ConfigWrite::begin(self, cause).await?;
         insert(&mut write, method, key).await?;
+        associations::give(&mut write, method, roles).await?;
         let by_id = MethodRef::Id(method.id.clone());
         let stored = get(write.connection(), &by_id)
             .await?

@@ -95,13 +95,14 @@ impl<'e> ConfigWrite<'e> {
     }
 
     /// After a write that may have taken somebody's way in: one is left that is enabled, has no
-    /// end and a key, and whose holder may do everything.
+    /// end and a key without one, and whose holder may do everything.
     pub(super) async fn administrator_stays(&mut self) -> Result<(), WriteError> {
         let left: Option<String> = sqlx::query_scalar(
             "SELECT m.uid FROM auth_methods m
              WHERE m.kind = 'access_key' AND NOT m.disabled AND m.access_expire_time IS NULL
                AND NOT m.force_sub_claims
-               AND EXISTS (SELECT 1 FROM access_keys k WHERE k.method_uid = m.uid)
+               AND EXISTS (SELECT 1 FROM access_keys k
+                           WHERE k.method_uid = m.uid AND k.expire_time IS NULL)
                AND EXISTS (SELECT 1 FROM associations a
                            WHERE a.method_uid = m.uid AND a.role_uid = $1)
              LIMIT 1",

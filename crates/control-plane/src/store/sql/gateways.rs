@@ -2,14 +2,20 @@
 
 use postern_core::access_token::TokenHash;
 use postern_core::audit::EventKind;
+use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 use postern_core::resource_id::GatewayName;
 
+use super::access_keys::{self, Owner};
 use super::{ConfigWrite, Connection, Engine, k8s_auth_configs};
+use crate::store::instances::MAX_INSTANCES;
 use crate::store::page::Room;
 use crate::store::rows::GatewayRow;
 use crate::store::time::micros;
-use crate::store::{Cause, Etag, Gateway, Intent, Page, StoreError, WriteError, document};
+use crate::store::{Cause, Etag, Gateway, Intent, NewKey, Page, StoreError, WriteError, document};
+
+/// With as many replicas as are remembered.
+const WEIGHT: usize = 4096 + MAX_INSTANCES * 320;
 
 pub(super) async fn get(
     connection: &mut Connection,
@@ -43,12 +49,7 @@ pub(super) async fn insert(
     .bind(now)
     .execute(write.connection())
     .await?;
-    sqlx::query("INSERT INTO access_keys (key_hash, gateway_uid, create_time) VALUES ($1, $2, $3)")
-        .bind(key.as_bytes().as_slice())
-        .bind(&uid)
-        .bind(now)
-        .execute(write.connection())
-        .await?;
+    access_keys::insert(write, Owner::Gateway(&uid), key).await?;
     write.touch_gateway(gateway.name.full());
     write.record(EventKind::GatewayCreated, gateway.name.full(), |event| {
         event.after = document::gateway(gateway);
@@ -56,7 +57,106 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// The row as `after` says, under the write's revision.
+async fn store(
+    write: &mut ConfigWrite<'_>,
+    before: &Stored<Gateway>,
+    after: &Gateway,
+) -> Result<Stored<Gateway>, WriteError> {
+    let (revision, now) = (write.revision, write.now());
+    sqlx::query(
+        "UPDATE gateways
+         SET url = $1, description = $2, disabled = $3, revision = $4, update_time = $5
+         WHERE uid = $6",
+    )
+    .bind(&after.url)
+    .bind(&after.description)
+    .bind(after.disabled)
+    .bind(revision)
+    .bind(micros(now))
+    .bind(after.uid.to_string())
+    .execute(write.connection())
+    .await?;
+    write.touch_gateway(after.name.full());
+    Ok(Stored {
+        value: after.clone(),
+        revision,
+        create_time: before.create_time,
+        update_time: now,
+    })
+}
+
+async fn current(
+    write: &mut ConfigWrite<'_>,
+    name: &GatewayName,
+    etag: Etag,
+) -> Result<Stored<Gateway>, WriteError> {
+    let current = get(write.connection(), name)
+        .await?
+        .ok_or(WriteError::NotFound)?;
+    etag.check(current.revision)?;
+    Ok(current)
+}
+
 impl Engine {
+    pub(in crate::store) async fn update_gateway<F>(
+        &self,
+        name: &GatewayName,
+        etag: Etag,
+        edit: F,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Result<Stored<Gateway>, WriteError>
+    where
+        F: FnOnce(&Gateway) -> Result<Gateway, Invalid> + Send,
+    {
+        let mut write = ConfigWrite::begin(self, cause).await?;
+        let before = current(&mut write, name, etag).await?;
+        let after = edit(&before.value)?;
+        let stored = store(&mut write, &before, &after).await?;
+        write.record(EventKind::GatewayUpdated, name.full(), |event| {
+            event.before = document::gateway(&before.value);
+            event.after = document::gateway(&after);
+        });
+        write.commit(intent).await?;
+        Ok(stored)
+    }
+
+    pub(in crate::store) async fn rotate_gateway_key(
+        &self,
+        name: &GatewayName,
+        etag: Etag,
+        key: &NewKey,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Result<Stored<Gateway>, WriteError> {
+        let mut write = ConfigWrite::begin(self, cause).await?;
+        let before = current(&mut write, name, etag).await?;
+        let uid = before.value.uid.to_string();
+        access_keys::rotate(&mut write, Owner::Gateway(&uid), key).await?;
+        let stored = store(&mut write, &before, &before.value).await?;
+        write.record(EventKind::GatewayCredentialRotated, name.full(), |event| {
+            event.after = document::rotation(key);
+        });
+        write.commit(intent).await?;
+        Ok(stored)
+    }
+
+    pub(in crate::store) async fn gateways_at(
+        &self,
+        url: &str,
+    ) -> Result<Vec<GatewayName>, StoreError> {
+        let rows: Vec<GatewayRow> =
+            sqlx::query_as("SELECT * FROM gateways WHERE url = $1 ORDER BY name LIMIT 20")
+                .bind(url)
+                .fetch_all(&self.readers)
+                .await?;
+        let names = rows
+            .into_iter()
+            .map(|row| Stored::<Gateway>::try_from(row).map(|stored| stored.value.name));
+        Ok(names.collect::<Result<_, _>>()?)
+    }
+
     pub(in crate::store) async fn create_gateway(
         &self,
         gateway: &Gateway,
@@ -96,7 +196,7 @@ impl Engine {
                 .await?;
         let (mut page, mut room) = (Page::new(), Room::new(limit));
         for row in rows {
-            page.take(row.try_into()?, &mut room, 0);
+            page.take(row.try_into()?, &mut room, WEIGHT);
         }
         Ok(page)
     }
@@ -109,10 +209,7 @@ impl Engine {
         cause: &Cause,
     ) -> Result<(), WriteError> {
         let mut write = ConfigWrite::begin(self, cause).await?;
-        let current = get(write.connection(), name)
-            .await?
-            .ok_or(WriteError::NotFound)?;
-        etag.check(current.revision)?;
+        let current = current(&mut write, name, etag).await?;
         let uid = current.value.uid.to_string();
         let configs = k8s_auth_configs::of_gateway(write.connection(), &uid).await?;
         k8s_auth_configs::delete_with_owner(&mut write, configs, force).await?;

@@ -1,5 +1,6 @@
 //! The statements, in the subset that PostgreSQL and SQLite share. Compiled once for each.
 
+mod access_keys;
 mod associations;
 mod audit;
 mod auth_methods;
@@ -8,11 +9,13 @@ mod deployment;
 mod exchange;
 mod feed;
 mod gateways;
+mod instances;
 mod k8s_auth_configs;
 mod kept;
 mod key_uses;
 mod pods;
 mod roles;
+mod schema;
 mod session;
 mod signing_keys;
 mod sweep;

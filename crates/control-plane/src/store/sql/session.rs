@@ -229,11 +229,14 @@ pub(super) async fn row(
                 m.kind AS method_kind, m.disabled AS method_disabled,
                 m.access_expire_time AS method_access_expire_time,
                 m.bound_ips AS method_bound_ips, m.force_sub_claims AS method_force_sub_claims,
-                g.uid AS gateway_uid, g.name AS gateway_name, n.name AS narrowed_to
+                g.uid AS gateway_uid, g.name AS gateway_name, g.disabled AS gateway_disabled,
+                n.name AS narrowed_to, t.access_key_hash, k.create_time AS key_create_time,
+                k.expire_time AS key_expire_time
          FROM tokens t
          LEFT JOIN auth_methods m ON m.uid = t.method_uid
          LEFT JOIN gateways g ON g.uid = t.gateway_uid
          LEFT JOIN gateways n ON n.uid = t.narrowed_gateway_uid
+         LEFT JOIN access_keys k ON k.key_hash = t.access_key_hash
          WHERE t.hash = $1",
     )
     .bind(hash)

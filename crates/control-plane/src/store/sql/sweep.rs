@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::instances::REMEMBERED;
 use super::{Engine, pods};
 use crate::store::StoreError;
 use crate::store::time::micros;
@@ -52,7 +53,22 @@ impl Engine {
                 now.saturating_sub(pods::REMEMBERED).unwrap_or(now),
             )
             .await?;
-        Ok(tokens + assertions + presented + signing_keys + pods)
+        let keys = self
+            .delete_expired(
+                "DELETE FROM access_keys WHERE key_hash IN
+                     (SELECT key_hash FROM access_keys WHERE expire_time <= $1 LIMIT $2)",
+                now,
+            )
+            .await?;
+        let instances = self
+            .delete_expired(
+                "DELETE FROM gateway_instances WHERE (gateway_uid, instance) IN
+                     (SELECT gateway_uid, instance FROM gateway_instances
+                      WHERE last_contact_time <= $1 ORDER BY last_contact_time LIMIT $2)",
+                now.saturating_sub(REMEMBERED).unwrap_or(now),
+            )
+            .await?;
+        Ok(tokens + assertions + presented + signing_keys + pods + keys + instances)
     }
 
     async fn delete_expired(

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use postern_core::access_token::TokenHash;
 use postern_core::audit::{Component, Event, EventKind};
 use postern_core::auth_method::{AuthMethod, Kind, TokenUses};
 use postern_core::ip;
-use sqlx::Row as _;
+use postern_core::meta::Stored;
+use postern_core::resource_id::GatewayName;
 
+use super::access_keys::{self, Owner, Shown};
 use super::{Connection, Engine, audit, auth_methods, feed, gateways};
+use crate::store::rows::GatewayRow;
 use crate::store::time::{micros, stored};
-use crate::store::{Inconsistent, KeyDenial, LogIn, LoggedIn, StoreError};
+use crate::store::{Gateway, KeyDenial, LogIn, LoggedIn, StoreError};
 
 const GATEWAY_TOKEN_TTL: Duration = Duration::from_secs(60 * 60);
 const NARROWED_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
@@ -22,11 +24,13 @@ struct Allowed {
     method_uid: Option<String>,
     gateway_uid: Option<String>,
     narrowed_gateway_uid: Option<String>,
-    gateway_name: String,
+    /// The gateway that it is good at, or whose own it is.
+    gateway: Option<GatewayName>,
     expire_time: Timestamp,
     /// No renewal goes beyond. `None`: it isn't renewed, another one is asked for.
     max_expire_time: Option<Timestamp>,
     uses: Option<TokenUses>,
+    key: Shown,
 }
 
 impl Engine {
@@ -35,6 +39,7 @@ impl Engine {
         // Before the rules: what is revoked while this goes on has a later revision.
         let rules_revision = feed::revision(&mut tx).await?;
         let decision = decide(&mut tx, login).await?;
+        let mut used = false;
         let mut event = Event {
             request_id: login.request_id.clone(),
             caller_ip: login.caller_ip,
@@ -50,9 +55,11 @@ impl Engine {
             Ok(allowed) => {
                 insert(&mut tx, login, &allowed, rules_revision).await?;
                 event.accessor = login.accessor.to_string();
-                event.gateway = allowed.gateway_name;
+                event.gateway = name(allowed.gateway.as_ref());
+                used = allowed.key.note_due;
                 LoggedIn::Granted {
                     expire_time: allowed.expire_time,
+                    gateway: allowed.gateway.filter(|_| allowed.gateway_uid.is_some()),
                 }
             }
             Err(denial) => {
@@ -68,7 +75,22 @@ impl Engine {
         let new = audit::insert(&mut tx, &events).await?;
         tx.commit().await?;
         self.hooks.recorded(new);
+        if used {
+            self.note_use(login).await;
+        }
         Ok(answer)
+    }
+
+    /// After the login, and outside of its transaction: that must not wait for whoever is changing
+    /// the key, since they wait for it.
+    async fn note_use(&self, login: &LogIn) {
+        let noted = sqlx::query("UPDATE access_keys SET last_used_time = $1 WHERE key_hash = $2")
+            .bind(micros(login.now))
+            .bind(login.key.as_bytes().as_slice())
+            .execute(&self.writers);
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, "couldn't note that an access key was used");
+        }
     }
 }
 
@@ -79,22 +101,33 @@ async fn decide(connection: &mut Connection, login: &LogIn) -> Result<Decision, 
     if let Some(method) = method {
         return administrator(connection, login, &method.value).await;
     }
-    let gateway = sqlx::query("SELECT uid, name FROM gateways WHERE access_id = $1")
+    let row: Option<GatewayRow> = sqlx::query_as("SELECT * FROM gateways WHERE access_id = $1")
         .bind(login.access_id.as_str())
         .fetch_optional(&mut *connection)
         .await?;
-    let Some(gateway) = gateway else {
-        return Ok(Err(KeyDenial::AccessIdUnknown));
-    };
-    let uid: String = gateway.try_get("uid")?;
-    if !has_key(connection, "", &uid, &login.key).await? {
+    match row {
+        None => Ok(Err(KeyDenial::AccessIdUnknown)),
+        Some(row) => gateway(connection, login, Stored::try_from(row)?.value).await,
+    }
+}
+
+async fn gateway(
+    connection: &mut Connection,
+    login: &LogIn,
+    gateway: Gateway,
+) -> Result<Decision, StoreError> {
+    let uid = gateway.uid.to_string();
+    let owner = Owner::Gateway(&uid);
+    let Some(key) = access_keys::shown(connection, owner, &login.key, login.now).await? else {
         return Ok(Err(KeyDenial::AccessKeyWrong));
+    };
+    if gateway.disabled {
+        return Ok(Err(KeyDenial::GatewayDisabled));
     }
     if login.narrow_to.is_some() {
         return Ok(Err(KeyDenial::NarrowingNotAllowed));
     }
-    let name: String = gateway.try_get("name")?;
-    if !login.speaks_for.admits(&name) {
+    if !login.speaks_for.admits(gateway.name.as_str()) {
         return Ok(Err(KeyDenial::GatewayCertificate));
     }
     Ok(Ok(Allowed {
@@ -102,10 +135,11 @@ async fn decide(connection: &mut Connection, login: &LogIn) -> Result<Decision, 
         method_uid: None,
         gateway_uid: Some(uid),
         narrowed_gateway_uid: None,
-        gateway_name: name,
-        expire_time: after(login.now, GATEWAY_TOKEN_TTL),
+        gateway: Some(gateway.name),
+        expire_time: key.at_most(after(login.now, GATEWAY_TOKEN_TTL)),
         max_expire_time: None,
         uses: None,
+        key,
     }))
 }
 
@@ -119,9 +153,10 @@ async fn administrator(
         return Ok(Err(KeyDenial::AccessKeyWrong));
     }
     // The key first: who hasn't got it learns nothing, not even from the time that it takes.
-    if !has_key(connection, &uid, "", &login.key).await? {
+    let owner = Owner::Method(&uid);
+    let Some(key) = access_keys::shown(connection, owner, &login.key, login.now).await? else {
         return Ok(Err(KeyDenial::AccessKeyWrong));
-    }
+    };
     if let Err(denial) = admit(method, login) {
         return Ok(Err(denial));
     }
@@ -138,7 +173,7 @@ async fn administrator(
     } else {
         ttl
     };
-    let end = after(login.now, ttl);
+    let end = key.at_most(after(login.now, ttl));
     Ok(Ok(Allowed {
         kind: "administrator",
         method_uid: Some(uid),
@@ -147,15 +182,13 @@ async fn administrator(
             .settings
             .access_expires
             .map_or(end, |access| end.min(access)),
-        gateway_name: narrowed
-            .as_ref()
-            .map(|g| g.name.to_string())
-            .unwrap_or_default(),
         max_expire_time: narrowed
             .is_none()
-            .then(|| method.max_expire_time(login.now)),
+            .then(|| key.at_most(method.max_expire_time(login.now))),
         uses: method.settings.token_num_uses,
+        gateway: narrowed.as_ref().map(|gateway| gateway.name.clone()),
         narrowed_gateway_uid: narrowed.map(|gateway| gateway.uid.to_string()),
+        key,
     }))
 }
 
@@ -177,30 +210,8 @@ fn after(now: Timestamp, ttl: Duration) -> Timestamp {
     stored(now.saturating_add(ttl).unwrap_or(now))
 }
 
-/// Whether the key is one of the method's, or of the gateway's.
-async fn has_key(
-    connection: &mut Connection,
-    method_uid: &str,
-    gateway_uid: &str,
-    presented: &TokenHash,
-) -> Result<bool, StoreError> {
-    let keys: Vec<Vec<u8>> = sqlx::query_scalar(
-        "SELECT key_hash FROM access_keys WHERE method_uid = $1 OR gateway_uid = $2",
-    )
-    .bind(method_uid)
-    .bind(gateway_uid)
-    .fetch_all(connection)
-    .await?;
-    let mut found = false;
-    for key in keys {
-        let key = TokenHash::try_from(key.as_slice()).map_err(|_| Inconsistent {
-            table: "access_keys",
-            column: "key_hash",
-            key: format!("{method_uid}{gateway_uid}"),
-        })?;
-        found |= key == *presented;
-    }
-    Ok(found)
+fn name(gateway: Option<&GatewayName>) -> String {
+    gateway.map(ToString::to_string).unwrap_or_default()
 }
 
 async fn insert(
@@ -212,8 +223,9 @@ async fn insert(
     sqlx::query(
         "INSERT INTO tokens
              (hash, accessor, kind, access_id, method_uid, gateway_uid, narrowed_gateway_uid,
-              sub_claims, issue_time, expire_time, max_expire_time, rules_revision, uses_left)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, '{}', $8, $9, $10, $11, $12)",
+              sub_claims, issue_time, expire_time, max_expire_time, rules_revision, uses_left,
+              access_key_hash)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, '{}', $8, $9, $10, $11, $12, $13)",
     )
     .bind(login.token.as_bytes().as_slice())
     .bind(login.accessor.as_str())
@@ -227,6 +239,7 @@ async fn insert(
     .bind(allowed.max_expire_time.map(micros))
     .bind(rules_revision)
     .bind(allowed.uses.map(|uses| i64::from(uses.get())))
+    .bind(login.key.as_bytes().as_slice())
     .execute(connection)
     .await?;
     Ok(())

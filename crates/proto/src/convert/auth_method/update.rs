@@ -208,7 +208,8 @@ fn merge_type(
     let merged = match (&mut merged.r#type, &patch.r#type) {
         (Some(Type::Kubernetes(merged)), Some(Type::Kubernetes(patch))) => (merged, patch.clone()),
         (Some(Type::Kubernetes(merged)), None) => (merged, pb::KubernetesAuthMethod::default()),
-        (_, None) => return,
+        // What is shown of an access-key method's keys can't be written.
+        (Some(Type::AccessKey(_)), Some(Type::AccessKey(_))) | (_, None) => return,
         (_, Some(_)) => return faults.add("type", "can't be changed"),
     };
     let (merged, patch) = merged;

@@ -128,7 +128,7 @@ async fn remove_keys(
     Ok(())
 }
 
-async fn store(
+pub(super) async fn store(
     write: &mut ConfigWrite<'_>,
     before: &Stored<AuthMethod>,
     after: &AuthMethod,

@@ -20,6 +20,8 @@ struct Rules<'e> {
     parsed: &'e Parsed,
     methods: HashMap<AccessId, Result<Option<Arc<AuthMethod>>, Inconsistent>>,
     configs: HashMap<Uuid, Option<ConfigFacts>>,
+    /// Whether the gateway is there and enabled.
+    gateways: HashMap<Uuid, bool>,
 }
 
 /// In the requests' order.
@@ -32,6 +34,7 @@ pub(super) async fn all(
         parsed,
         methods: HashMap::new(),
         configs: HashMap::new(),
+        gateways: HashMap::new(),
     };
     let mut decisions = Vec::with_capacity(requests.len());
     for request in requests {
@@ -45,6 +48,10 @@ async fn decide(
     rules: &mut Rules<'_>,
     request: &Exchange,
 ) -> Result<Decision, StoreError> {
+    // Its token was looked at before this transaction: it may have been switched off since.
+    if !rules.gateway(connection, request.gateway.uid).await? {
+        return Ok(Ok(Err(Refusal::new(DenyReason::GatewayDisabled))));
+    }
     let method = match rules.method(connection, &request.access_id).await? {
         Ok(Some(method)) => method,
         Ok(None) => return Ok(Ok(Err(Refusal::new(DenyReason::MethodUnknown)))),
@@ -95,6 +102,23 @@ impl Rules<'_> {
         let rows = auth_methods::rows(connection, &method).await?;
         let method = self.parsed.method(access_id, rows);
         Ok(entry.insert(method).clone())
+    }
+
+    async fn gateway(
+        &mut self,
+        connection: &mut Connection,
+        uid: Uuid,
+    ) -> Result<bool, StoreError> {
+        let entry = match self.gateways.entry(uid) {
+            Entry::Occupied(known) => return Ok(*known.get()),
+            Entry::Vacant(unknown) => unknown,
+        };
+        let disabled: Option<bool> =
+            sqlx::query_scalar("SELECT disabled FROM gateways WHERE uid = $1")
+                .bind(uid.to_string())
+                .fetch_optional(connection)
+                .await?;
+        Ok(*entry.insert(disabled == Some(false)))
     }
 
     async fn config(

@@ -1,6 +1,7 @@
 //! Roles, from the command line to what a token may do.
 
 mod authorize;
+mod gateways;
 
 use std::collections::BTreeSet;
 

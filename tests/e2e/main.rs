@@ -33,6 +33,7 @@ mod reaching;
 mod readme;
 mod refusals;
 mod resilience;
+mod revocation;
 mod roles;
 mod rules;
 mod seal_keys;

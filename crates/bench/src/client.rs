@@ -1,12 +1,15 @@
 //! Who asks in a closed loop, and for what.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
 use http::Method;
 use postern_proto::pb;
 use postern_proto::pb::auth_service_client::AuthServiceClient;
 use postern_proto::pb::gateway_sync_service_client::GatewaySyncServiceClient;
+use postern_proto::pb::token_service_client::TokenServiceClient;
+use postern_rpc::caller::BearerToken;
 use postern_rpc::client::Credentials as _;
 use tonic::Request;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -28,6 +31,14 @@ pub(crate) enum Client {
     Echo(AuthServiceClient<Channel>, Arc<pb::AuthenticateRequest>),
     /// What a login asks of the control plane, without the review.
     Exchange(GatewaySyncServiceClient<Channel>, Arc<Assertions>),
+    /// A token that asks about itself.
+    Introspect(TokenServiceClient<Channel>, Arc<LiveTokens>),
+}
+
+/// Those that the database was filled with, any of them.
+pub(crate) struct LiveTokens {
+    count: u64,
+    asked: AtomicU64,
 }
 
 /// What logins name.
@@ -74,8 +85,32 @@ impl Client {
                 let request = Request::new(assertions.next()?).with_bearer(assertions.bearer());
                 client.exchange_assertion(request).await?;
             }
+            Self::Introspect(client, tokens) => {
+                let request = pb::IntrospectRequest::default();
+                let request = Request::new(request).with_bearer(&tokens.any());
+                let answer = client.introspect(request).await?.into_inner();
+                if !answer.active {
+                    bail!("a live token isn't active");
+                }
+            }
         }
         Ok(Called::Answered)
+    }
+}
+
+impl LiveTokens {
+    pub(crate) fn new(count: u64) -> Self {
+        Self {
+            count,
+            asked: AtomicU64::new(0),
+        }
+    }
+
+    fn any(&self) -> BearerToken {
+        // Far from the one before, so that no page of the table is asked for twice in a row.
+        let step = self.asked.fetch_add(1, Ordering::Relaxed);
+        let i = step.wrapping_mul(0x9e37_79b9_7f4a_7c15) % self.count + 1;
+        BearerToken::new(format!("t-{i:043}"))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use kube_sim::{Fault, KubeSim};
+use postern_control_plane::SubjectLimits;
 use postern_core::key::{SigningAlgorithm, SigningKey};
 use postern_dev::stack::cluster_state;
 use postern_dev::{Stack, StackOptions};
@@ -108,6 +109,8 @@ pub(crate) async fn run(args: IsolationArgs) -> Result<ExitCode> {
     let nobody = format!("https://{nobody}");
     let stack = Box::pin(Stack::start(StackOptions {
         api_servers: vec![sick.host().to_owned(), nobody.clone()],
+        // There are few subjects here, and each logs in all the time.
+        subject_limits: SubjectLimits::OFF,
         ..StackOptions::default()
     }))
     .await?;

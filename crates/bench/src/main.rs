@@ -8,6 +8,7 @@ mod deployment;
 mod http2;
 mod isolation;
 mod kubernetes;
+mod live;
 mod login;
 mod process;
 mod report;
@@ -33,6 +34,7 @@ struct Cli {
 enum Command {
     Login(login::LoginArgs),
     Isolation(isolation::IsolationArgs),
+    Tokens(live::TokensArgs),
     /// One of the servers that are measured
     #[command(subcommand, hide = true)]
     Serve(serve::Role),
@@ -62,6 +64,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Login(args) => runtime.block_on(Box::pin(login::run(args))),
         Command::Isolation(args) => runtime.block_on(Box::pin(isolation::run(args))),
+        Command::Tokens(args) => runtime.block_on(Box::pin(live::run(args))),
         Command::Serve(role) => {
             runtime.block_on(Box::pin(serve::run(role)))?;
             Ok(ExitCode::SUCCESS)

@@ -21,9 +21,9 @@ use clap_complete::Shell;
 use tracing_subscriber::EnvFilter;
 
 use commands::{
-    apply, association, audit, auth, auth_method, authorization, configure, dev, explain, gateway,
-    health, init, k8s_auth_config, logout, manifest, recover_admin, role, serve, signing_key,
-    simulate, token, tour,
+    apply, association, audit, auth, auth_method, authorization, block, configure, dev, explain,
+    gateway, health, init, k8s_auth_config, logout, manifest, recover_admin, role, serve,
+    signing_key, simulate, token, tour,
 };
 use failure::{Exit, Failure};
 use flags::{Connection, OutputFlags};
@@ -62,6 +62,10 @@ enum Command {
     DescribePermissions,
     /// List the sub-claims that tokens carry
     DescribeSubClaims,
+    #[command(subcommand)]
+    Block(block::BlockCommand),
+    #[command(subcommand)]
+    Unblock(block::UnblockCommand),
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     #[command(subcommand)]
@@ -254,6 +258,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Apply(args) => apply::run(args, c, o).await,
         Command::ValidateToken(args) => token::check::validate(args, c, o).await,
         Command::Token(command) => token::run(command, c, o).await,
+        Command::Block(command) => block::run(command, c, o).await,
+        Command::Unblock(command) => block::lift(command, c, o).await,
         Command::Audit(command) => audit::run(command, c, o).await,
         Command::Role(command) => role::run(command, c, o).await,
         Command::Association(command) => association::run(command, c, o).await,

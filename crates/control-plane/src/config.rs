@@ -9,6 +9,7 @@ use postern_core::own_keys::OwnKeys;
 use postern_rpc::server;
 
 use crate::bootstrap::Bootstrap;
+use crate::limits::SubjectLimits;
 use crate::store::DatabaseUrl;
 
 /// What a control plane is started with.
@@ -28,6 +29,8 @@ pub struct Config {
     /// file says.
     pub issuer: Option<IssuerUrl>,
     pub clock: Clock,
+    /// What one workload may have.
+    pub limits: SubjectLimits,
     /// Gets every committed audit record, one JSON object a line. The process's standard
     /// output, unless it is a test.
     pub audit: Box<dyn Write + Send>,

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use postern_core::clock::Clock;
 use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::gateways::GatewayCertificates;
+use crate::limits::SubjectLimits;
 use crate::metrics::Metrics;
 use crate::store::{Intent, Store, StoreError};
 
@@ -24,6 +26,9 @@ pub(crate) struct Context {
     pub(crate) deployment: Arc<OnceLock<Uuid>>,
     pub(crate) certificates: GatewayCertificates,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: SubjectLimits,
+    /// Wakes the sweep before its time.
+    pub(crate) swept_for: Arc<Notify>,
 }
 
 // === impl Context ===

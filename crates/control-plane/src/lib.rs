@@ -19,6 +19,7 @@ mod identity;
 pub mod key_file;
 mod key_set;
 mod keys;
+mod limits;
 mod meta;
 mod metrics;
 mod page;
@@ -30,6 +31,7 @@ mod signing_keys;
 mod start;
 mod store;
 mod sweep;
+mod token_admin;
 mod tokens;
 
 use std::fmt;
@@ -47,6 +49,7 @@ use postern_proto::pb::role_service_server::RoleServiceServer;
 use postern_proto::pb::sealed_k8s_auth_config_service_server::SealedK8sAuthConfigServiceServer;
 use postern_proto::pb::server_info_service_server::ServerInfoServiceServer;
 use postern_proto::pb::signing_key_service_server::SigningKeyServiceServer;
+use postern_proto::pb::token_admin_service_server::TokenAdminServiceServer;
 use postern_proto::permissions::Server;
 use postern_rpc::http::{Component, Readiness, introspection};
 use postern_rpc::server::{self, App};
@@ -56,6 +59,7 @@ use tonic::service::Routes;
 use tracing::info;
 
 pub use config::{BindError, Config};
+pub use limits::SubjectLimits;
 pub use signing_keys::{MakeError, SigningKeysError, Unusable};
 pub use start::ServeError;
 pub use store::{DatabaseUrl, DatabaseUrlError};
@@ -111,6 +115,8 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
                 metrics.certificates_refused.clone(),
             ),
             metrics,
+            limits: config.limits,
+            swept_for: Arc::default(),
         },
         metrics: registry,
         database: readiness.component("database"),
@@ -224,6 +230,9 @@ fn services(context: &Context, shutdown: &CancellationToken) -> Routes {
         )))
         .add_service(tokens::Tokens::service(context.clone()))
         .add_service(AuditServiceServer::new(audit::Audit(context.clone())))
+        .add_service(TokenAdminServiceServer::new(token_admin::TokenAdmin(
+            context.clone(),
+        )))
 }
 
 impl fmt::Debug for Bound {

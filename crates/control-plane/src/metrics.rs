@@ -106,6 +106,13 @@ impl Metrics {
         this
     }
 
+    /// Tokens were taken away in bulk, or with a block.
+    pub(crate) fn tokens_revoked(&self, count: u64) {
+        let cause = "bulk";
+        let labels = CauseLabels { cause };
+        self.revoked.get_or_create(&labels).inc_by(count);
+    }
+
     /// A request for a token was answered.
     pub(crate) fn asked_for_token(&self, login: Login, granted: bool) {
         let labels = TokenLabels {

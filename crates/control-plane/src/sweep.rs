@@ -30,7 +30,11 @@ pub(crate) async fn watch_database(context: Context, database: Component) {
 pub(crate) async fn sweep(context: Context) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     loop {
-        ticks.tick().await;
+        // Also as soon as tokens were taken away.
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = context.swept_for.notified() => {}
+        }
         match once(&context).await {
             Ok(0) => {}
             Ok(rows) => tracing::debug!(rows, "removed what had expired"),

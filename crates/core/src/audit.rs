@@ -103,6 +103,12 @@ events! {
     SigningKeyActivated = "signing_key.activated" Info,
     /// A signing key was taken out of the key set.
     SigningKeyRetired = "signing_key.retired" Warning,
+    /// Tokens were taken away, all that match.
+    TokensRevoked = "tokens.revoked" Info,
+    /// A subject was blocked, and its tokens taken away.
+    SubjectBlocked = "subject.blocked" Info,
+    /// A block was lifted.
+    SubjectUnblocked = "subject.unblocked" Info,
 }
 
 /// How much an event should worry an operator.

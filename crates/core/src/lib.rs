@@ -42,3 +42,4 @@ pub mod seconds;
 pub mod selector;
 pub mod signing_key;
 pub mod sub_claim;
+pub mod subject;

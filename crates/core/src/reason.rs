@@ -140,6 +140,12 @@ reasons! {
     PodDeleted = "POD_DELETED",
     /// The `jti` was used before, by other bytes or another gateway.
     AssertionReplayed = "ASSERTION_REPLAYED",
+    /// The service account or the pod is blocked.
+    SubjectBlocked = "SUBJECT_BLOCKED",
+    /// The subject has logged in too often lately.
+    SubjectLoginLimit = "SUBJECT_LOGIN_LIMIT",
+    /// The subject has as many live tokens as it may.
+    SubjectTokenLimit = "SUBJECT_TOKEN_LIMIT",
 }
 
 /// A text that names no reason.

@@ -276,13 +276,13 @@ where
     }
 }
 
-/// Beside what says so itself: an answer that didn't come, and one that no Postern server gave,
+/// Beside what says so itself, but for the limits of the workload that logs in: an answer that didn't come, and one that no Postern server gave,
 /// such as when a connection breaks in the middle of a call.
 fn repeatable(failure: &Failure) -> bool {
     match &failure.connect {
         Some(fault) => fault.retryable(),
         None => {
-            failure.retryable()
+            (failure.retryable() && failure.reason.and_then(Reason::subject_limit).is_none())
                 || failure.reason.is_none()
                 || failure.code == Code::DeadlineExceeded
         }

@@ -1,6 +1,7 @@
 //! A login, step by step.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
@@ -16,7 +17,7 @@ use postern_core::resource_id::{GatewayName, ResourceId};
 use postern_proto::pb;
 use postern_rpc::caller::Caller;
 use postern_rpc::deadline::Deadline;
-use postern_rpc::error::Reason;
+use postern_rpc::error::{Failure, Reason};
 use postern_rpc::metrics::Scope;
 use postern_rpc::peer::{Peer, RefusalBudget};
 use secrecy::SecretString;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 
 use self::measure::{Step, Stopwatch};
 pub(crate) use self::stop::Stage;
-use self::stop::{Denied, Fault, Stop};
+use self::stop::{Denied, Fault, Limited, Stop};
 use crate::cluster::{Ask, Cluster, Standing, Verified};
 use crate::control_plane::ControlPlane;
 use crate::health::Health;
@@ -37,6 +38,10 @@ pub(crate) mod explain;
 mod measure;
 mod record;
 pub(crate) mod stop;
+
+/// When to try again a login that its workload's limits turned away, where the control plane
+/// doesn't say.
+const LIMITED_FOR: Duration = Duration::from_secs(1);
 
 /// What one gateway replica logs in with and for.
 pub(crate) struct Login {
@@ -140,9 +145,14 @@ impl Login {
         let mut stopwatch = Stopwatch::start();
         let result = self.steps(attempt, purpose, &mut stopwatch).await;
         self.measure(attempt, &result, stopwatch);
-        if let Err(Stop::Denied(denied)) = &result {
-            self.reports
-                .denied(denied.stage(), self.record(attempt, denied));
+        match &result {
+            Err(Stop::Denied(denied)) => self
+                .reports
+                .denied(denied.stage(), self.record(attempt, denied)),
+            Err(Stop::Limited(limited)) => self
+                .reports
+                .denied(Stage::Limited, self.record(attempt, &limited.denied())),
+            _ => {}
         }
         result
     }
@@ -190,12 +200,13 @@ impl Login {
         let facts = self.verify(route, token, admission, attempt).await?;
         stopwatch.enter(Step::Policy);
         let grant = policy::decide(admission, facts.clone(), self.now())
-            .map_err(|denial| Denied::verified(denial, facts))?;
+            .map_err(|denial| Denied::verified(denial, facts.clone()))?;
         let terms = self.terms(&route.cluster, purpose);
         let assertion =
             assertion::sign(grant, &terms, &config.signing_key).map_err(Fault::internal)?;
         stopwatch.enter(Step::Exchange);
-        self.exchange(assertion, attempt, config.token_exp).await
+        let answer = self.exchange(assertion, attempt, config.token_exp).await;
+        answer.map_err(|failure| not_exchanged(failure, facts))
     }
 
     /// From memory; before it says that something is unknown, the control plane is asked whether
@@ -309,7 +320,7 @@ impl Login {
         assertion: String,
         attempt: &Attempt,
         life: TokenExp,
-    ) -> Result<pb::ExchangeAssertionResponse, Stop> {
+    ) -> Result<pb::ExchangeAssertionResponse, Failure> {
         let request = pb::ExchangeAssertionRequest {
             access_id: attempt.access_id.to_string(),
             assertion,
@@ -317,15 +328,25 @@ impl Login {
         };
         // Sent later than it lives, it would be refused for what is an outage.
         let deadline = attempt.deadline.within(life.get());
-        let answer = self.control_plane.exchange(&request, deadline).await;
-        answer.map_err(|failure| match failure.reason {
-            Some(Reason::LoginRefused) => Stop::RefusedByControlPlane,
-            _ => Fault::Exchange(Box::new(failure)).into(),
-        })
+        self.control_plane.exchange(&request, deadline).await
     }
 
     fn now(&self) -> jiff::Timestamp {
         self.settings.clock.now()
+    }
+}
+
+fn not_exchanged(failure: Failure, facts: Facts) -> Stop {
+    match failure.reason {
+        Some(Reason::LoginRefused) => Stop::RefusedByControlPlane,
+        reason => match reason.and_then(Reason::subject_limit) {
+            Some(limit) => Stop::Limited(Limited {
+                limit,
+                retry_after: failure.retry_after.unwrap_or(LIMITED_FOR),
+                facts: Box::new(facts),
+            }),
+            None => Fault::Exchange(Box::new(failure)).into(),
+        },
     }
 }
 

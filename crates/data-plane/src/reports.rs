@@ -49,7 +49,7 @@ impl Reports {
     /// Never blocks and never fails: what finds no room is counted.
     pub(crate) fn denied(&self, stage: Stage, event: Event) {
         match stage {
-            Stage::Unverified => self.queue().push_limited(event),
+            Stage::Unverified | Stage::Limited => self.queue().push_limited(event),
             Stage::Verified => self.queue().push(event),
         }
         self.wake.notify_one();

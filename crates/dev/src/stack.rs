@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube_sim::KubeSim;
+use postern_control_plane::SubjectLimits;
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapFileError};
 use postern_control_plane::key_file::{self, KeyFileError};
 use postern_control_plane::{self as control_plane, DatabaseUrlError};
@@ -47,6 +48,8 @@ pub struct StackOptions {
     pub check_interval: Option<Duration>,
     /// The control plane takes the gateway's credential over mutual TLS only.
     pub require_gateway_certificate: bool,
+    /// What one workload may have.
+    pub subject_limits: SubjectLimits,
     /// Of both servers and of the simulated cluster. TLS asks the system's.
     pub clock: Clock,
     /// Gets the control plane's audit records; called at each of its starts.
@@ -64,6 +67,7 @@ pub struct Stack {
     database_url: String,
     check_interval: Option<Duration>,
     require_gateway_certificate: bool,
+    subject_limits: SubjectLimits,
     clock: Clock,
     audit: Arc<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>,
     probe: Probe,
@@ -118,6 +122,7 @@ impl Default for StackOptions {
             database_url: None,
             check_interval: Some(Duration::from_secs(60)),
             require_gateway_certificate: false,
+            subject_limits: SubjectLimits::default(),
             clock: Clock::system(),
             audit: Arc::new(|| Box::new(io::sink())),
         }
@@ -173,6 +178,7 @@ impl Stack {
             database_url: options.database_url.unwrap_or_else(sqlite),
             check_interval: options.check_interval,
             require_gateway_certificate: options.require_gateway_certificate,
+            subject_limits: options.subject_limits,
             clock: options.clock,
             audit: options.audit,
             probe,
@@ -263,6 +269,7 @@ impl Stack {
             keys: key_file::read(&self.deployment.control_plane_keys())?,
             issuer: None,
             clock: self.clock.clone(),
+            limits: self.subject_limits,
             audit: (self.audit)(),
         });
         let bound = Box::pin(bound).await?;

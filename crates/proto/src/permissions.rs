@@ -141,6 +141,14 @@ pub const SERVICES: &[Service] = &[
         ("ActivateSigningKey", Need::Holder(Permission::SigningKeysWrite)),
         ("RetireSigningKey", Need::Holder(Permission::SigningKeysWrite)),
     ]},
+    Service { name: "postern.v1.TokenAdminService", served_by: CONTROL_PLANE, methods: &[
+        ("ListTokens", Need::Holder(Permission::TokensRead)),
+        ("GetToken", Need::Holder(Permission::TokensRead)),
+        ("RevokeTokens", Need::Holder(Permission::TokensRevoke)),
+        ("Block", Need::Holder(Permission::TokensRevoke)),
+        ("Unblock", Need::Holder(Permission::TokensRevoke)),
+        ("ListBlocks", Need::Holder(Permission::TokensRead)),
+    ]},
     Service { name: "postern.v1.AuditService", served_by: CONTROL_PLANE, methods: &[
         ("ListAuditEvents", Need::Holder(Permission::AuditRead)),
     ]},

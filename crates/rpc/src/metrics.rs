@@ -51,6 +51,10 @@ pub enum Scope {
     ClusterQueue,
     /// The peer had been refused too often: its unknown credentials get the smallest share.
     PeerRefusals,
+    /// A workload logged in too often.
+    SubjectLogins,
+    /// A workload had too many live tokens.
+    SubjectTokens,
 }
 
 /// Counts what limits did. Cheap to clone.
@@ -252,6 +256,8 @@ impl Scope {
             Self::PeerConnections => "peer_connections",
             Self::ClusterQueue => "cluster_queue",
             Self::PeerRefusals => "peer_refusals",
+            Self::SubjectLogins => "subject_logins",
+            Self::SubjectTokens => "subject_tokens",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube_sim::KubeSim;
+use postern_control_plane::SubjectLimits;
 use postern_core::clock::Clock;
 use postern_dev::{Stack, StackOptions};
 use postern_proto::pb;
@@ -43,6 +44,8 @@ impl World {
     pub(crate) fn with(options: StackOptions) -> Self {
         Self::launch(StackOptions {
             check_interval: None,
+            // Its pods log in as often as tests like.
+            subject_limits: SubjectLimits::OFF,
             ..options
         })
     }
@@ -51,6 +54,16 @@ impl World {
     pub(crate) fn checked_every(interval: Duration) -> Self {
         Self::launch(StackOptions {
             check_interval: Some(interval),
+            subject_limits: SubjectLimits::OFF,
+            ..StackOptions::default()
+        })
+    }
+
+    /// Whose workloads may have so much.
+    pub(crate) fn limited(subject_limits: SubjectLimits) -> Self {
+        Self::launch(StackOptions {
+            check_interval: None,
+            subject_limits,
             ..StackOptions::default()
         })
     }

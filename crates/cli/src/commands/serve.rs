@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use postern_control_plane::SubjectLimits;
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapError};
 use postern_control_plane::key_file::{self, KeyFileError};
 use postern_control_plane::{ServeError, SigningKeysError};
@@ -73,6 +74,8 @@ pub(crate) struct ControlPlaneServeArgs {
     trusted_proxies: Vec<String>,
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    subject_limits: SubjectLimitFlags,
     /// Where to listen
     #[arg(
         long,
@@ -121,6 +124,36 @@ struct LimitFlags {
         default_value_t = 1024
     )]
     max_connections_per_peer: u16,
+}
+
+/// What one workload may have, after its logins were verified.
+#[derive(Debug, Args)]
+struct SubjectLimitFlags {
+    /// Logins a minute of one workload; 0: no limit
+    #[arg(
+        long,
+        env = "POSTERN_SUBJECT_LOGINS_PER_MINUTE",
+        value_name = "N",
+        default_value_t = 10
+    )]
+    subject_logins_per_minute: u32,
+    /// Logins at once of one workload that had none for a while
+    #[arg(
+        long,
+        env = "POSTERN_SUBJECT_LOGIN_BURST",
+        value_name = "N",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    subject_login_burst: u32,
+    /// Live tokens of one workload; 0: no limit
+    #[arg(
+        long,
+        env = "POSTERN_SUBJECT_LIVE_TOKENS",
+        value_name = "N",
+        default_value_t = 100
+    )]
+    subject_live_tokens: u32,
 }
 
 #[derive(Debug, Args)]
@@ -235,6 +268,7 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
         keys,
         issuer: issuer.transpose()?,
         clock: Clock::system(),
+        limits: args.subject_limits.limits(),
         audit: Box::new(std::io::stdout()),
     };
     let bound = postern_control_plane::bind(config).await;
@@ -279,6 +313,16 @@ impl ClientFlags {
             ca: self.client_ca_file.clone()?,
             revoked: self.client_crl_file.clone(),
         })
+    }
+}
+
+impl SubjectLimitFlags {
+    fn limits(&self) -> SubjectLimits {
+        SubjectLimits {
+            logins_per_minute: self.subject_logins_per_minute,
+            login_burst: self.subject_login_burst,
+            live_tokens: self.subject_live_tokens,
+        }
     }
 }
 

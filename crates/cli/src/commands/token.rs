@@ -10,6 +10,7 @@ use postern_rpc::caller::BearerToken;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
+use super::token_admin;
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags, present};
 use crate::session::{Administrator, Server, Session};
@@ -24,7 +25,11 @@ pub(crate) enum TokenCommand {
     Introspect(IntrospectArgs),
     /// Say whether a token may do something at a path; fails when it may not
     Authorize(check::AuthorizeArgs),
-    /// End a token, at once and everywhere
+    /// List tokens that are good now
+    List(token_admin::ListArgs),
+    /// Show a token by its accessor
+    Get(token_admin::GetArgs),
+    /// End a token, or all tokens that match, at once and everywhere
     Revoke(RevokeArgs),
     /// Give a token more time, up to the most that it may live
     Renew(RenewArgs),
@@ -63,6 +68,8 @@ pub(crate) struct RevokeArgs {
     /// Let the token end itself, at its gateway, or at the --control-plane-url
     #[arg(long = "self", conflicts_with = "accessor")]
     own: bool,
+    #[command(flatten)]
+    all: token_admin::AllFlags,
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +98,11 @@ pub(crate) async fn run(
     match command {
         TokenCommand::Introspect(args) => introspect(args, connection, flags).await,
         TokenCommand::Authorize(args) => check::authorize(args, connection, flags).await,
+        TokenCommand::List(args) => token_admin::list(args, connection, flags).await,
+        TokenCommand::Get(args) => token_admin::get(args, connection, flags).await,
+        TokenCommand::Revoke(args) if args.all.are_given() => {
+            revoke_all(args, connection, flags).await
+        }
         TokenCommand::Revoke(args) => revoke(args, connection, flags).await,
         TokenCommand::Renew(args) => renew(args, connection, flags).await,
     }
@@ -128,6 +140,19 @@ async fn introspect(
         return Ok(());
     }
     Err(Failure::new(Exit::Refused, "the token isn't good"))
+}
+
+async fn revoke_all(
+    args: &RevokeArgs,
+    connection: &Connection,
+    flags: &OutputFlags,
+) -> Result<(), Failure> {
+    if args.token.is_given() || args.accessor.is_some() || args.own {
+        return Err(Failure::usage(
+            "one token, or all that match: say the one or the other",
+        ));
+    }
+    token_admin::revoke(&args.all, connection, flags).await
 }
 
 async fn revoke(

@@ -12,11 +12,13 @@ use postern_core::access_token::Accessor;
 use postern_core::assertion;
 use postern_core::invalid::Violations;
 use postern_core::reason::DenyReason;
+use postern_core::subject::SubjectLimit;
 use postern_proto::convert::{audit, time};
 use postern_proto::pb;
 use postern_proto::pb::gateway_sync_service_server::GatewaySyncService;
 use postern_proto::permissions::{self, Need};
 use postern_rpc::error::Error;
+use postern_rpc::metrics::Scope;
 use postern_rpc::request::RequestExt as _;
 use postern_rpc::request_id::RequestId;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +29,7 @@ use crate::context::Context;
 use crate::failure;
 use crate::identity::{CallingGateway, OnBehalf};
 use crate::metrics::Login;
-use crate::store::{Exchange, Exchanged, Granted};
+use crate::store::{Exchange, Exchanged, Granted, Limited};
 
 pub(crate) struct GatewaySync {
     pub(crate) context: Context,
@@ -127,7 +129,7 @@ impl GatewaySync {
         let (login, granted) = match &exchanged {
             Exchanged::Granted(Granted { renewed: true, .. }) => (Login::Renewal, true),
             Exchanged::Granted(_) => (Login::Assertion, true),
-            Exchanged::Refused(_) => (Login::Assertion, false),
+            Exchanged::Refused(_) | Exchanged::Limited(_) => (Login::Assertion, false),
         };
         self.context.metrics.asked_for_token(login, granted);
         match exchanged {
@@ -142,7 +144,18 @@ impl GatewaySync {
             // The gateway's own affair, and no word about the pod either.
             Exchanged::Refused(DenyReason::GatewayDisabled) => Err(Error::Unauthenticated),
             Exchanged::Refused(_) => Err(Error::LoginRefused),
+            Exchanged::Limited(limited) => Err(self.limited(limited)),
         }
+    }
+
+    /// The gateway records it, as it does what comes in floods: by peer.
+    fn limited(&self, limited: Limited) -> Error {
+        let Limited { limit, retry_after } = limited;
+        self.context.metrics.limited.count(match limit {
+            SubjectLimit::Logins => Scope::SubjectLogins,
+            SubjectLimit::Tokens => Scope::SubjectTokens,
+        });
+        Error::SubjectLimited { limit, retry_after }
     }
 
     /// Shows administrators whether a key is still needed. Once a minute a login waits for it, and
@@ -182,6 +195,7 @@ impl GatewaySync {
             accessor: Accessor::generate().map_err(failure::of_randomness)?,
             request_id: request_id.to_string(),
             now: self.context.now(),
+            limits: self.context.limits,
         })
     }
 

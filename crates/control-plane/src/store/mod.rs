@@ -20,6 +20,7 @@ mod key_uses;
 mod page;
 mod parsed;
 mod postgres;
+mod revocation;
 mod rows;
 pub(crate) mod signing;
 mod sqlite;
@@ -35,7 +36,7 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
-use postern_core::access_token::{AccessKeyId, TokenHash};
+use postern_core::access_token::{AccessKeyId, Accessor, TokenHash};
 use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::audit::Event;
 use postern_core::auth_method::{AuthMethod, Settings};
@@ -54,11 +55,12 @@ pub(crate) use error::{Inconsistent, StoreError, WriteError};
 pub(crate) use instances::{Instance, Instances};
 pub(crate) use key_uses::{KeyUse, KeyUses};
 pub(crate) use page::Page;
+pub(crate) use revocation::{Block, BlockCursor, Blocked, LiveToken, TokenFilter};
 pub(crate) use signing::BoxedKey;
 pub(crate) use types::{
     AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, EventCursor,
-    Exchange, Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, LogIn,
-    LoggedIn, MethodRef, NewAssociation, Recovery, RevokePods, Session, Snapshot, SpeaksFor,
+    Exchange, Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, Limited,
+    LogIn, LoggedIn, MethodRef, NewAssociation, Recovery, RevokePods, Session, Snapshot, SpeaksFor,
     TokenPod,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
@@ -573,6 +575,56 @@ impl Store {
         on_engine!(self.token_pods(gateway, config_uid, after, limit, now))
     }
 
+    /// `None` for one that isn't good, for whatever reason.
+    pub(crate) async fn get_token(
+        &self,
+        accessor: &Accessor,
+        now: Timestamp,
+    ) -> Read<Option<LiveToken>> {
+        on_engine!(self.get_token(accessor, now))
+    }
+
+    /// Those that are good, by accessor. The filter's method must exist.
+    pub(crate) async fn list_tokens(
+        &self,
+        filter: &TokenFilter,
+        after: Option<&Accessor>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Write<Page<LiveToken>> {
+        on_engine!(self.list_tokens(filter, after, limit, now))
+    }
+
+    /// Takes away all that match, those of logins under way included. How many, up to a million.
+    pub(crate) async fn revoke_tokens(
+        &self,
+        filter: &TokenFilter,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<i64> {
+        on_engine!(self.revoke_tokens(filter, intent, cause))
+    }
+
+    /// Also takes the subject's tokens away: how many. A block that is there is replaced.
+    pub(crate) async fn block(&self, block: &Block, cause: &Cause) -> Write<i64> {
+        on_engine!(self.block(block, cause))
+    }
+
+    /// Revives no token.
+    pub(crate) async fn unblock(&self, blocked: &Blocked, cause: &Cause) -> Write<()> {
+        on_engine!(self.unblock(blocked, cause))
+    }
+
+    /// Those that haven't ended, by subject.
+    pub(crate) async fn list_blocks(
+        &self,
+        after: Option<&BlockCursor>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Read<Page<(BlockCursor, Block)>> {
+        on_engine!(self.list_blocks(after, limit, now))
+    }
+
     /// That of the last committed write.
     pub(crate) async fn current_revision(&self) -> Read<i64> {
         on_engine!(self.current_revision())
@@ -676,6 +728,13 @@ impl Store {
         match self.engine().unwrap() {
             Engine::Postgres(engine) => engine.raw(statement).await,
             Engine::Sqlite(engine) => engine.raw(statement).await,
+        }
+    }
+
+    async fn rules_revision(&self, token: &TokenHash) -> Option<i64> {
+        match self.engine().unwrap() {
+            Engine::Postgres(engine) => engine.rules_revision(token).await,
+            Engine::Sqlite(engine) => engine.rules_revision(token).await,
         }
     }
 

@@ -48,6 +48,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the start waits for a server that isn't up yet.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(1);
+/// How long a look at the revision may take: a connection that nobody answers says nothing of it.
+const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) async fn connect(
     options: &PgConnectOptions,
@@ -118,10 +120,11 @@ async fn follow(engine: Weak<Postgres>, pool: PgPool) {
             return;
         };
         if listener.is_none() {
-            listener = listen(&pool).await.ok();
+            let listening = tokio::time::timeout(LOOK, listen(&pool)).await;
+            listener = listening.ok().and_then(Result::ok);
         }
         // A failure is met by whoever asks the database for something.
-        let _ = alive.current_revision().await;
+        let _ = tokio::time::timeout(LOOK, alive.current_revision()).await;
         drop(alive);
         let woken = async {
             match &mut listener {

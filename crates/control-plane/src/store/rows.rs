@@ -4,9 +4,11 @@
 //! must not read as one that isn't there.
 
 mod audit;
+mod block;
 mod config;
 mod gateway;
 mod instance;
+mod live_token;
 mod method;
 mod role;
 mod signing_key;
@@ -21,9 +23,11 @@ use serde::de::DeserializeOwned;
 use super::{Inconsistent, StoreError};
 
 pub(super) use audit::EventRow;
+pub(super) use block::BlockRow;
 pub(super) use config::ConfigRow;
 pub(super) use gateway::GatewayRow;
 pub(super) use instance::InstanceRow;
+pub(super) use live_token::LiveTokenRow;
 pub(super) use method::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods};
 pub(super) use role::{AssociationRow, RoleColumns, RoleRow, held};
 pub(super) use signing_key::SigningKeyRow;

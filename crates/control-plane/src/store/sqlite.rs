@@ -45,6 +45,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it waits for another process's writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_secs(1);
+/// How long a look at the revision may take.
+const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) async fn connect(path: &Path, sink: AuditSink) -> Result<Arc<Sqlite>, StoreError> {
     prepare(path, &options(path)).await?;
@@ -143,7 +145,7 @@ fn private() -> OpenOptions {
 async fn follow(engine: Weak<Sqlite>) {
     while let Some(alive) = engine.upgrade() {
         // A failure is met by whoever asks the database for something.
-        let _ = alive.current_revision().await;
+        let _ = tokio::time::timeout(LOOK, alive.current_revision()).await;
         drop(alive);
         tokio::time::sleep(POLL).await;
     }

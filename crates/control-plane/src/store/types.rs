@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
@@ -18,7 +19,10 @@ use postern_core::permission::Permissions;
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::{GatewayName, ResourceId};
 use postern_core::sealed_config::SealedConfig;
+use postern_core::subject::SubjectLimit;
 use uuid::Uuid;
+
+use crate::limits::SubjectLimits;
 
 /// Gets every new audit record once, after its commit.
 pub(crate) type AuditSink = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -227,13 +231,25 @@ pub(crate) struct Exchange {
     pub(crate) accessor: Accessor,
     pub(crate) request_id: String,
     pub(crate) now: Timestamp,
+    pub(crate) limits: SubjectLimits,
 }
 
-/// What became of an [`Exchange`]. Both are on record.
+/// What became of an [`Exchange`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Exchanged {
+    /// On record.
     Granted(Granted),
+    /// On record.
     Refused(DenyReason),
+    /// On nobody's record: nothing was kept.
+    Limited(Limited),
+}
+
+/// A login whose workload has had what it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limited {
+    pub(crate) limit: SubjectLimit,
+    pub(crate) retry_after: Duration,
 }
 
 /// A token that is in the database.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use postern_control_plane::SubjectLimits;
 use postern_control_plane::{BindError, Config};
 use postern_core::clock::Clock;
 use postern_proto::pb;
@@ -49,6 +50,7 @@ fn config(folder: &TempDir, ca: &TestCa, admin: &Key, gateway: &Key) -> Config {
         keys: own_keys(),
         issuer: None,
         clock: Clock::system(),
+        limits: SubjectLimits::default(),
         audit: Box::new(std::io::sink()),
     }
 }

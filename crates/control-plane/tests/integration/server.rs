@@ -1,6 +1,7 @@
 //! One TLS port: gRPC, health and reflection.
 
 use postern_control_plane::Config;
+use postern_control_plane::SubjectLimits;
 use postern_core::clock::Clock;
 use postern_proto::pb;
 use postern_proto::pb::server_info_service_client::ServerInfoServiceClient;
@@ -73,6 +74,7 @@ async fn it_serves_tls_on_the_same_port() {
         keys: own_keys(),
         issuer: None,
         clock: Clock::system(),
+        limits: SubjectLimits::default(),
         audit: Box::new(std::io::sink()),
     };
     let bound = postern_control_plane::bind(config).await.unwrap();

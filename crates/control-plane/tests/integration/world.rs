@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use postern_control_plane::SubjectLimits;
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapAdmin, BootstrapGateway};
 use postern_control_plane::{Bound, Config, ServeError};
 use postern_core::access_id::{AccessId, AccessType};
@@ -370,6 +371,7 @@ fn config(
         keys: own_keys(),
         issuer: None,
         clock: clock.clock(),
+        limits: SubjectLimits::default(),
         audit: Box::new(audit.clone()),
     }
 }

@@ -311,7 +311,9 @@ impl AsRefusal for Stop {
     fn refusal(&self) -> Option<DenyReason> {
         match self {
             Self::Denied(denied) => Some(denied.reason),
-            Self::Shape(_) | Self::RefusedByControlPlane | Self::Fault(_) => None,
+            Self::Shape(_) | Self::RefusedByControlPlane | Self::Limited(_) | Self::Fault(_) => {
+                None
+            }
         }
     }
 }

@@ -98,6 +98,7 @@ fn ended(result: &Result<pb::ExchangeAssertionResponse, Stop>) -> (&'static str,
         Err(Stop::Shape(_)) => ("invalid", Reason::InvalidArgument.as_str()),
         Err(Stop::Denied(denied)) => ("deny", denied.reason.as_str()),
         Err(Stop::RefusedByControlPlane) => ("deny", "REFUSED_BY_CONTROL_PLANE"),
+        Err(Stop::Limited(limited)) => ("deny", limited.limit.reason().as_str()),
         Err(Stop::Fault(fault)) => ("fault", reason(fault).as_str()),
     }
 }

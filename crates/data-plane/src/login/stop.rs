@@ -7,6 +7,7 @@ use std::time::Duration;
 use postern_core::facts::Facts;
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::ResourceId;
+use postern_core::subject::SubjectLimit;
 use postern_rpc::error::{Error, Failure, Outage};
 
 use crate::cluster::ReviewFault;
@@ -22,6 +23,7 @@ pub(crate) enum Stop {
     Denied(Denied),
     /// The control plane refused, and has recorded why.
     RefusedByControlPlane,
+    Limited(Limited),
     Fault(Fault),
 }
 
@@ -35,11 +37,21 @@ pub(crate) struct Denied {
     pub(crate) facts: Option<Box<Facts>>,
 }
 
+/// The workload has had what it may have for now; the control plane counts and this gateway records.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    pub(crate) limit: SubjectLimit,
+    pub(crate) retry_after: Duration,
+    pub(crate) facts: Box<Facts>,
+}
+
 /// Whether a refusal came before or after the API server's yes: anybody can cause the former.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Unverified,
     Verified,
+    /// After it too, and anybody who has such a token can cause any number.
+    Limited,
 }
 
 /// What says nothing about the caller. Sources are for the log.
@@ -70,6 +82,19 @@ impl Denied {
             Stage::Verified
         } else {
             Stage::Unverified
+        }
+    }
+}
+
+// === impl Limited ===
+
+impl Limited {
+    /// As its record has it.
+    pub(crate) fn denied(&self) -> Denied {
+        Denied {
+            reason: self.limit.reason(),
+            rule: None,
+            facts: Some(self.facts.clone()),
         }
     }
 }
@@ -116,6 +141,9 @@ impl From<Stop> for Error {
         match stop {
             Stop::Shape(fault) => Self::invalid("service_account_token", fault),
             Stop::Denied(_) | Stop::RefusedByControlPlane => Self::LoginRefused,
+            Stop::Limited(Limited {
+                limit, retry_after, ..
+            }) => Self::SubjectLimited { limit, retry_after },
             Stop::Fault(fault) => fault.into(),
         }
     }

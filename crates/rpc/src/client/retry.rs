@@ -61,7 +61,11 @@ where
                 .unwrap_or_default()
                 .clamp(backoff, MAX_PAUSE),
         );
-        if !again(&failure) || deadline.remaining() <= pause {
+        // A server that says when says that nothing helps before.
+        let too_late = failure
+            .retry_after
+            .is_some_and(|after| deadline.remaining() <= after);
+        if !again(&failure) || too_late || deadline.remaining() <= pause {
             return Err(failure);
         }
         tokio::time::sleep(pause).await;

@@ -123,6 +123,8 @@ impl Failure {
                 Some(
                     Reason::Overloaded
                     | Reason::RateLimited
+                    | Reason::SubjectLoginLimit
+                    | Reason::SubjectTokenLimit
                     | Reason::ShuttingDown
                     | Reason::Snapshot,
                 ),
@@ -166,9 +168,13 @@ impl Failure {
                     current_etag: current,
                 }
             }
-            (Code::ResourceExhausted, _) => Error::ResourceExhausted {
-                retry_after: self.retry_after.unwrap_or(Duration::from_secs(1)),
-            },
+            (Code::ResourceExhausted, reason) => {
+                let retry_after = self.retry_after.unwrap_or(Duration::from_secs(1));
+                match reason.and_then(Reason::subject_limit) {
+                    Some(limit) => Error::SubjectLimited { limit, retry_after },
+                    None => Error::ResourceExhausted { retry_after },
+                }
+            }
             (Code::DeadlineExceeded, _) => Error::DeadlineExceeded,
             (_, Some(reason)) => self.relay_by_reason(reason),
             (_, None) => self.outage(Outage::ControlPlane),

@@ -9,6 +9,7 @@ mod tests;
 use std::time::Duration;
 
 use postern_core::invalid::{Invalid, Violation};
+use postern_core::subject::SubjectLimit;
 use tonic::Code;
 
 pub use failure::{Etags, Failure};
@@ -61,6 +62,12 @@ pub enum Error {
     /// Slow down.
     #[error("too many requests")]
     ResourceExhausted { retry_after: Duration },
+    /// The caller's own workload has had what it may have for now.
+    #[error("too many {limit:?} of one workload")]
+    SubjectLimited {
+        limit: SubjectLimit,
+        retry_after: Duration,
+    },
     /// Try again later: our own fault or an upstream's, never the caller's credential.
     #[error("unavailable ({reason:?}): {message}")]
     Unavailable {
@@ -169,7 +176,7 @@ impl Error {
     /// Whether the same request may succeed later without anybody mending anything.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::ResourceExhausted { .. } => true,
+            Self::ResourceExhausted { .. } | Self::SubjectLimited { .. } => true,
             Self::Unavailable { reason, .. } => reason.retry_after().is_some(),
             Self::Invalid(_)
             | Self::LoginRefused
@@ -197,7 +204,7 @@ impl Error {
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::Aborted { .. } => Code::Aborted,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
-            Self::ResourceExhausted { .. } => Code::ResourceExhausted,
+            Self::ResourceExhausted { .. } | Self::SubjectLimited { .. } => Code::ResourceExhausted,
             Self::Unavailable { .. } => Code::Unavailable,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::Unimplemented => Code::Unimplemented,
@@ -217,6 +224,7 @@ impl Error {
             Self::Aborted { .. } => Reason::EtagMismatch,
             Self::FailedPrecondition { reason, .. } => reason.reason(),
             Self::ResourceExhausted { .. } => Reason::RateLimited,
+            Self::SubjectLimited { limit, .. } => Reason::of_limit(*limit),
             Self::Unavailable { reason, .. } => reason.reason(),
             Self::DeadlineExceeded => Reason::DeadlineExceeded,
             Self::Unimplemented => Reason::Unimplemented,

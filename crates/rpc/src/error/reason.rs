@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use postern_core::subject::SubjectLimit;
 use tonic::Code;
 
 /// `ErrorInfo.domain` of every error.
@@ -63,6 +64,10 @@ reasons! {
     /// Nobody would be left who can administer.
     LastAdministrator = "LAST_ADMINISTRATOR",
     RateLimited = "RATE_LIMITED",
+    /// This workload has logged in too often lately.
+    SubjectLoginLimit = "SUBJECT_LOGIN_LIMIT",
+    /// This workload has as many live tokens as it may.
+    SubjectTokenLimit = "SUBJECT_TOKEN_LIMIT",
     MessageTooLarge = "MESSAGE_TOO_LARGE",
     /// The database doesn't answer.
     Database = "DATABASE",
@@ -91,6 +96,20 @@ reasons! {
 }
 
 impl Reason {
+    pub(crate) const fn of_limit(limit: SubjectLimit) -> Self {
+        match limit {
+            SubjectLimit::Logins => Self::SubjectLoginLimit,
+            SubjectLimit::Tokens => Self::SubjectTokenLimit,
+        }
+    }
+
+    /// The limit of one workload that it says was met.
+    pub fn subject_limit(self) -> Option<SubjectLimit> {
+        [SubjectLimit::Logins, SubjectLimit::Tokens]
+            .into_iter()
+            .find(|limit| Self::of_limit(*limit) == self)
+    }
+
     /// For statuses that come from below our code, such as an undecodable message.
     pub(crate) fn of_code(code: Code) -> Self {
         match code {

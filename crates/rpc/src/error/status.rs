@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use http::HeaderMap;
 use postern_core::invalid::Violation;
+use postern_core::subject::SubjectLimit;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
@@ -97,6 +98,14 @@ fn message(error: &Error) -> String {
             "changed by somebody else since it was read; read it again".to_owned()
         }
         Error::ResourceExhausted { .. } => "too many requests; slow down".to_owned(),
+        Error::SubjectLimited { limit, .. } => match limit {
+            SubjectLimit::Logins => {
+                "this workload logs in too often; keep its token until it ends".to_owned()
+            }
+            SubjectLimit::Tokens => {
+                "this workload has too many tokens that haven't ended; use those".to_owned()
+            }
+        },
         Error::DeadlineExceeded => "the deadline passed before there was an answer".to_owned(),
         Error::Unimplemented => "this server has no such method".to_owned(),
         Error::Internal(_) => {
@@ -144,7 +153,7 @@ fn details(error: &Error) -> ErrorDetails {
             });
             details.set_precondition_failure(violations.collect::<Vec<_>>());
         }
-        Error::ResourceExhausted { retry_after } => {
+        Error::ResourceExhausted { retry_after } | Error::SubjectLimited { retry_after, .. } => {
             details.set_retry_info(Some(*retry_after));
         }
         Error::Unavailable { reason, .. } => {

@@ -233,7 +233,9 @@ fn refusal(error: Error) -> Response {
             fault(StatusCode::FORBIDDEN, "insufficient_scope", &message)
         }
         Error::Unavailable { message, .. } => away(&message),
-        Error::ResourceExhausted { .. } => away("too many requests; try again in a moment"),
+        Error::ResourceExhausted { .. } | Error::SubjectLimited { .. } => {
+            away("too many requests; try again in a moment")
+        }
         Error::DeadlineExceeded => away("no answer in time"),
         Error::NotFound { .. }
         | Error::AlreadyExists { .. }

@@ -265,15 +265,15 @@ async fn a_database_that_dies_under_a_batch_leaves_no_token_that_cant_be_asked_f
 }
 
 /// A way to log in.
-struct Route {
-    method: AuthMethod,
-    key: SigningKey,
-    gateway: Gateway,
-    config: SealedConfig,
+pub(super) struct Route {
+    pub(super) method: AuthMethod,
+    pub(super) key: SigningKey,
+    pub(super) gateway: Gateway,
+    pub(super) config: SealedConfig,
 }
 
 impl Route {
-    async fn new(bed: &Bed, name: &str) -> Self {
+    pub(super) async fn new(bed: &Bed, name: &str) -> Self {
         let (method, key) = bed.method(name).await;
         let gateway = bed.gateway(&format!("g-{name}")).await;
         let config = bed.config(&gateway, "c", &method).await.value;
@@ -285,11 +285,11 @@ impl Route {
         }
     }
 
-    fn login(&self) -> Login<'_> {
+    pub(super) fn login(&self) -> Login<'_> {
         Login::new(&self.method, &self.key, &self.gateway, &self.config)
     }
 
-    async fn change(&self, bed: &Bed, edit: impl FnOnce(&mut Settings) + Send) {
+    pub(super) async fn change(&self, bed: &Bed, edit: impl FnOnce(&mut Settings) + Send) {
         let edit = |current: &AuthMethod| {
             let mut settings = current.settings.clone();
             edit(&mut settings);
@@ -316,6 +316,6 @@ fn is_granted(answer: &Exchanged) -> bool {
 fn accessor(answer: &Exchanged) -> Option<String> {
     match answer {
         Exchanged::Granted(granted) => Some(granted.accessor.to_string()),
-        Exchanged::Refused(_) => None,
+        Exchanged::Refused(_) | Exchanged::Limited(_) => None,
     }
 }

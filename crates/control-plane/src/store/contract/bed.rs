@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use test_support::postgres::{Postgres, TestDatabase};
 use uuid::Uuid;
 
-use super::fixtures::{self, cause, gateway};
+use super::fixtures::{self, Login, cause, gateway};
 use crate::store::{AuditSink, DatabaseUrl, Gateway, Intent, MethodRef, NewAssociation, Store};
 
 pub(super) struct Bed {
@@ -90,6 +90,16 @@ impl Bed {
 
     pub(super) async fn count(&self, statement: &'static str) -> i64 {
         self.store.scalar(statement).await
+    }
+
+    /// Of each login's token, the revision that its rules were read at; `None`: there is none.
+    pub(super) async fn revisions(&self, logins: &[Login<'_>]) -> Vec<Option<i64>> {
+        let mut revisions = Vec::new();
+        for login in logins {
+            let token = login.token.hash();
+            revisions.push(self.store.rules_revision(&token).await);
+        }
+        revisions
     }
 
     /// The method's private key comes with it.

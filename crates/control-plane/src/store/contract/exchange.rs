@@ -24,7 +24,7 @@ async fn exchange(bed: &Bed, request: &Exchange) -> Exchanged {
 fn granted(answer: Exchanged) -> Granted {
     match answer {
         Exchanged::Granted(granted) => granted,
-        Exchanged::Refused(reason) => panic!("refused: {reason}"),
+        refused => panic!("{refused:?}"),
     }
 }
 

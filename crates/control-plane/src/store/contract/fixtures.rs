@@ -19,6 +19,7 @@ use postern_core::rule::{Rule, RuleSpec};
 use postern_core::sealed_config::{ConfigView, SealedConfig};
 use uuid::Uuid;
 
+use crate::limits::SubjectLimits;
 use crate::store::{Cause, Exchange, Gateway, GatewayIdentity};
 
 pub(super) const DEPLOYMENT: Uuid = Uuid::from_u128(0xd);
@@ -274,6 +275,7 @@ impl<'b> Login<'b> {
             accessor: Accessor::generate().unwrap(),
             request_id: request_id.to_owned(),
             now: self.now,
+            limits: SubjectLimits::OFF,
         }
     }
 }

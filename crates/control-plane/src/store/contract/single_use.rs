@@ -71,6 +71,7 @@ async fn fifty_parallel_logins_with_one_token_are_one(bed: Bed) {
         match login.unwrap() {
             Exchanged::Granted(_) => granted += 1,
             Exchanged::Refused(reason) => assert_eq!(reason, DenyReason::TokenUsedBefore),
+            Exchanged::Limited(limited) => panic!("{limited:?}"),
         }
     }
     assert_eq!(granted, 1);

@@ -98,7 +98,7 @@ fn until(renewed: Renewed) -> Prolonged {
 fn granted(answer: Exchanged) -> Granted {
     match answer {
         Exchanged::Granted(granted) => granted,
-        Exchanged::Refused(reason) => panic!("refused: {reason}"),
+        refused => panic!("{refused:?}"),
     }
 }
 
@@ -196,7 +196,7 @@ async fn a_workloads_token_is_renewed_by_its_own_pod_only(bed: Bed) {
 
     let refused = async |request: &Exchange| match bed.store.exchange(request).await.unwrap() {
         Exchanged::Refused(reason) => reason,
-        Exchanged::Granted(_) => panic!("renewed"),
+        other => panic!("{other:?}"),
     };
     let other = DenyReason::RenewedTokenOfAnother;
     let uid = || Some(Uuid::new_v4().to_string());

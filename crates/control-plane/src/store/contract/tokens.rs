@@ -257,10 +257,16 @@ async fn a_token_ends_with_what_it_stands_on(bed: Bed) {
         .unwrap();
     assert_eq!(refused, LoggedIn::Refused(KeyDenial::MethodDisabled));
     set(false, Some(later(10))).await;
+    let before = session(&bed, &token.hash(), noon()).await;
+    assert!(
+        before.is_none(),
+        "what ended doesn't come back with the method"
+    );
+    let token = AccessToken::generate().unwrap();
+    let again = log_in(&method.access_id, &key, &token);
+    bed.store.log_in(&again).await.unwrap();
     assert!(session(&bed, &token.hash(), later(9)).await.is_some());
     assert!(session(&bed, &token.hash(), later(10)).await.is_none());
-    set(false, None).await;
-    assert!(session(&bed, &token.hash(), noon()).await.is_some());
     bed.store
         .delete_auth_method(&name, Etag::Any, false, &cause("r"))
         .await

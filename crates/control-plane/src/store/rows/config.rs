@@ -12,7 +12,7 @@ use super::{Inconsistent, RowOf};
 
 #[derive(sqlx::FromRow)]
 pub(in crate::store) struct ConfigRow {
-    uid: String,
+    pub(in crate::store) uid: String,
     gateway: String,
     pub(in crate::store) gateway_uid: String,
     id: String,

@@ -24,6 +24,9 @@ pub(in crate::store) struct TokenRow {
     expire_time: i64,
     max_expire_time: Option<i64>,
     uses_left: Option<i64>,
+    revoked: bool,
+    // Perhaps in the past.
+    blocked_until: Option<i64>,
     // Absent where what the token refers to is gone.
     method_kind: Option<String>,
     method_disabled: Option<bool>,
@@ -53,8 +56,10 @@ impl TokenRow {
     /// Whether the token counts at all: the one place that says so, for whoever asks about a token
     /// or calls with one. What was given by a method or a key, or to a gateway, ends with it.
     pub(in crate::store) fn counts(&self, now: Timestamp) -> Result<bool, Inconsistent> {
-        let over = self.expire_time <= micros(now) || self.uses_left == Some(0);
-        if over || !self.key_stands(now) {
+        let now_micros = micros(now);
+        let blocked = self.blocked_until.is_some_and(|end| end > now_micros);
+        let over = self.expire_time <= now_micros || self.uses_left == Some(0);
+        if over || self.revoked || blocked || !self.key_stands(now) {
             return Ok(false);
         }
         let narrowing_stands = self.narrowed_gateway_uid.is_none() || self.narrowed_to.is_some();

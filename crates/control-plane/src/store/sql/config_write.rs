@@ -76,6 +76,11 @@ impl<'e> ConfigWrite<'e> {
         self.touch("signing_key", name, "");
     }
 
+    /// Of what no gateway keeps: each revision has a change, and this one concerns nobody.
+    pub(super) fn touch_nothing(&mut self) {
+        self.touch("gateway", String::new(), "");
+    }
+
     fn touch(&mut self, kind: &'static str, name: String, gateway_uid: &str) {
         self.changes.push(Touched {
             kind,

@@ -19,7 +19,7 @@ use super::kept::Lent;
 use super::{Engine, audit, feed};
 use crate::store::batches::Worker;
 use crate::store::exchange::{self, Refusal};
-use crate::store::{Exchange, Exchanged, Granted, Inconsistent, StoreError};
+use crate::store::{Exchange, Exchanged, Granted, Inconsistent, Limited, StoreError};
 
 /// A login that its method and its config speak for.
 struct Allowed {
@@ -38,6 +38,8 @@ enum Settled {
     /// The same request was granted before: it has its record, and there is nothing to write.
     Again(Granted),
     Refused(Box<Refusal>),
+    /// Nothing was kept of it.
+    Limited(Limited),
     Fault(Inconsistent),
 }
 
@@ -126,7 +128,7 @@ impl Settled {
                 Some(exchange::granted(request, method, grant, config, granted))
             }
             Self::Refused(refusal) => Some(refusal.event(request)),
-            Self::Again(_) | Self::Fault(_) => None,
+            Self::Again(_) | Self::Limited(_) | Self::Fault(_) => None,
         }
     }
 
@@ -134,6 +136,7 @@ impl Settled {
         match self {
             Self::New(_, granted) | Self::Again(granted) => Ok(Exchanged::Granted(granted)),
             Self::Refused(refusal) => Ok(Exchanged::Refused(refusal.reason)),
+            Self::Limited(limited) => Ok(Exchanged::Limited(limited)),
             Self::Fault(fault) => Err(fault.into()),
         }
     }

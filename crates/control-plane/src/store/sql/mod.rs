@@ -4,6 +4,7 @@ mod access_keys;
 mod associations;
 mod audit;
 mod auth_methods;
+mod blocks;
 mod config_write;
 mod deployment;
 mod exchange;
@@ -13,7 +14,10 @@ mod instances;
 mod k8s_auth_configs;
 mod kept;
 mod key_uses;
+mod limits;
+mod live_tokens;
 mod pods;
+mod revocations;
 mod roles;
 mod schema;
 mod session;
@@ -116,6 +120,14 @@ impl Engine {
             .execute(&self.writers)
             .await
             .unwrap();
+    }
+
+    pub(in crate::store) async fn rules_revision(&self, token: &TokenHash) -> Option<i64> {
+        sqlx::query_scalar("SELECT rules_revision FROM tokens WHERE hash = $1")
+            .bind(token.as_bytes().as_slice())
+            .fetch_optional(&self.readers)
+            .await
+            .unwrap()
     }
 
     pub(in crate::store) async fn scalar(&self, statement: &'static str) -> i64 {

@@ -11,7 +11,9 @@ use postern_core::permission::Permissions;
 use postern_core::role::{self, Authorization, Role};
 use sqlx::Executor;
 
+use super::blocks::blocked_until;
 use super::kept::Lent;
+use super::revocations::revoked;
 use super::{Connection, Db, Engine, associations};
 use crate::store::batches::Worker;
 use crate::store::rows::TokenRow;
@@ -222,7 +224,7 @@ pub(super) async fn row(
     connection: &mut Connection,
     hash: &[u8],
 ) -> Result<Option<TokenRow>, sqlx::Error> {
-    sqlx::query_as(
+    sqlx::query_as(concat!(
         "SELECT t.kind, t.access_id, t.accessor, t.narrowed_gateway_uid, t.method_uid,
                 t.config_uid, t.service_account_uid, t.pod_uid, t.sub_claims, t.issue_time,
                 t.expire_time, t.max_expire_time, t.uses_left,
@@ -231,14 +233,18 @@ pub(super) async fn row(
                 m.bound_ips AS method_bound_ips, m.force_sub_claims AS method_force_sub_claims,
                 g.uid AS gateway_uid, g.name AS gateway_name, g.disabled AS gateway_disabled,
                 n.name AS narrowed_to, t.access_key_hash, k.create_time AS key_create_time,
-                k.expire_time AS key_expire_time
+                k.expire_time AS key_expire_time, ",
+        revoked!(),
+        " AS revoked, ",
+        blocked_until!(),
+        " AS blocked_until
          FROM tokens t
          LEFT JOIN auth_methods m ON m.uid = t.method_uid
          LEFT JOIN gateways g ON g.uid = t.gateway_uid
          LEFT JOIN gateways n ON n.uid = t.narrowed_gateway_uid
          LEFT JOIN access_keys k ON k.key_hash = t.access_key_hash
          WHERE t.hash = $1",
-    )
+    ))
     .bind(hash)
     .fetch_optional(connection)
     .await

@@ -7,7 +7,7 @@ use postern_core::auth_method::{AuthMethod, Kind, Settings};
 use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 
-use super::super::{ConfigWrite, Engine, associations, k8s_auth_configs};
+use super::super::{ConfigWrite, Engine, associations, k8s_auth_configs, revocations};
 use super::{Columns, get, insert_keys};
 use crate::store::time::micros;
 use crate::store::{Cause, Etag, Intent, MethodRef, WriteError, document};
@@ -39,6 +39,10 @@ impl Engine {
         remove_keys(&mut write, &before.value, &after).await?;
         check_audiences(&mut write, &after).await?;
         store(&mut write, &before, &after).await?;
+        if after.settings.disabled && !before.value.settings.disabled {
+            // What ended with the method's being disabled doesn't come back with the method.
+            revocations::revoke_method(&mut write, &after.uid.to_string()).await?;
+        }
         let name = after.id.auth_method_name();
         write.record(EventKind::AuthMethodUpdated, name, |event| {
             event.before = document::method(&before.value);

@@ -9,6 +9,7 @@ use postern_core::auth_method::AuthMethod;
 use postern_core::reason::DenyReason;
 use uuid::Uuid;
 
+use super::super::blocks::Blocks;
 use super::super::{Connection, auth_methods};
 use super::{Allowed, Decision};
 use crate::store::exchange::{self, ConfigFacts, Refusal};
@@ -40,7 +41,40 @@ pub(super) async fn all(
     for request in requests {
         decisions.push(decide(connection, &mut rules, request).await?);
     }
+    refuse_blocked(connection, requests, &mut decisions).await?;
     Ok(decisions)
+}
+
+/// Whom the rules let in and an administrator doesn't.
+async fn refuse_blocked(
+    connection: &mut Connection,
+    requests: &[Exchange],
+    decisions: &mut [Decision],
+) -> Result<(), StoreError> {
+    let Some(Exchange { now, .. }) = requests.first() else {
+        return Ok(());
+    };
+    let allowed = decisions.iter().flatten().flatten();
+    let workloads = allowed.map(|allowed| allowed.grant.facts());
+    let blocks = Blocks::of(connection, workloads, *now).await?;
+    for decision in decisions.iter_mut().flatten() {
+        if let Ok(allowed) = decision
+            && blocks.hold(
+                allowed.grant.facts(),
+                &allowed.claims.config_uid.to_string(),
+            )
+        {
+            let Allowed {
+                method,
+                claims,
+                config,
+                ..
+            } = allowed;
+            let refusal = Refusal::new(DenyReason::SubjectBlocked).of_method(method);
+            *decision = Err(refusal.of_claims(claims).of_config(method, config));
+        }
+    }
+    Ok(())
 }
 
 async fn decide(

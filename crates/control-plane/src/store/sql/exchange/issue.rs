@@ -1,5 +1,6 @@
 //! The rows of logins that are allowed, in statements that write those of a whole batch.
 
+mod places;
 mod pods;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use super::{Allowed, Decision, Settled};
 use crate::store::exchange::Refusal;
 use crate::store::rows::{TokenSubject, to_json};
 use crate::store::time::{micros, stored, time};
-use crate::store::{Exchange, Granted, Inconsistent, StoreError};
+use crate::store::{Exchange, Granted, Inconsistent, Limited, StoreError};
 
 /// A login that is allowed, and how far it has come.
 struct Login<'r> {
@@ -37,6 +38,7 @@ enum Standing {
     /// Its `jti` was there: the same request again, or a replay.
     Presented,
     Refused(DenyReason),
+    Limited(Limited),
 }
 
 /// In the requests' order.
@@ -62,6 +64,7 @@ pub(super) async fn all(
     pods::refuse_deleted(connection, &mut logins).await?;
     find_renewed(connection, &mut logins).await?;
     take_assertions(connection, &mut logins).await?;
+    places::take(connection, &mut logins).await?;
     take_presented(connection, &mut logins).await?;
     insert_tokens(connection, rules_revision, &mut logins).await?;
     renew_tokens(connection, &mut logins).await?;
@@ -83,6 +86,7 @@ async fn settle(connection: &mut Connection, login: Login<'_>) -> Result<Settled
             Ok(None) => DenyReason::AssertionReplayed,
             Err(fault) => return Ok(Settled::Fault(fault)),
         },
+        Standing::Limited(limited) => return Ok(Settled::Limited(limited)),
         Standing::Refused(reason) => reason,
     };
     let Allowed {

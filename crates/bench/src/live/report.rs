@@ -1,0 +1,176 @@
+//! What was measured, as a table for people and as JSON.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::TokensArgs;
+use crate::report::{Ratio, Series, table};
+use crate::rounds::Round;
+
+const GIB: f64 = 1_073_741_824.0;
+
+/// Rounds of each kind, as [`super::turn`] takes them.
+#[derive(Default)]
+pub(super) struct Turns([Vec<Round>; 4]);
+
+#[derive(Serialize)]
+pub(super) struct Report {
+    processors: usize,
+    rounds: usize,
+    round_seconds: f64,
+    live_tokens: u64,
+    /// Of the table with its indexes.
+    table_gib: f64,
+    fill_seconds: f64,
+    series: Vec<Series>,
+    ratios: Vec<Ratio>,
+    expired_tokens: u64,
+    /// From the first that went to the last; absent: nothing was swept.
+    sweep_seconds: Option<f64>,
+}
+
+impl Turns {
+    pub(super) fn add(&mut self, rounds: [Round; 4]) {
+        for (kind, round) in self.0.iter_mut().zip(rounds) {
+            kind.push(round);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Vec::is_empty)
+    }
+
+    fn compared(
+        &self,
+        names: [&'static str; 4],
+        ratios: [&'static str; 2],
+        clients: usize,
+    ) -> (Vec<Series>, Vec<Ratio>) {
+        let named = names.into_iter().zip(&self.0);
+        let series: Vec<_> = named
+            .map(|(name, rounds)| Series::new(name, clients, rounds))
+            .collect();
+        let pairs = series.chunks_exact(2).zip(ratios);
+        let ratios = pairs.filter_map(|(pair, name)| match pair {
+            [empty, full] => Ratio::of(name, full, empty),
+            _ => None,
+        });
+        let ratios = ratios.collect();
+        (series, ratios)
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        args: &TokensArgs,
+        bytes: i64,
+        fill_seconds: f64,
+        turns: &Turns,
+        swept: &Turns,
+        sweep_seconds: Option<f64>,
+    ) -> Self {
+        let (mut series, mut ratios) = turns.compared(
+            [
+                "exchange, empty",
+                "exchange, full",
+                "introspect, empty",
+                "introspect, full",
+            ],
+            ["exchange, full / empty", "introspect, full / empty"],
+            args.clients,
+        );
+        if !swept.is_empty() {
+            let names = [
+                "exchange, empty, meanwhile",
+                "exchange, sweeping",
+                "introspect, empty, meanwhile",
+                "introspect, sweeping",
+            ];
+            let compared = ["exchange, sweeping / empty", "introspect, sweeping / empty"];
+            let (more, others) = swept.compared(names, compared, args.clients);
+            series.extend(more);
+            ratios.extend(others);
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a size in GiB needs no precision"
+        )]
+        let table_gib = bytes as f64 / GIB;
+        Self {
+            processors: std::thread::available_parallelism().map_or(0, usize::from),
+            rounds: args.rounds,
+            round_seconds: args.seconds,
+            live_tokens: args.live,
+            table_gib,
+            fill_seconds,
+            series,
+            ratios,
+            expired_tokens: args.expired,
+            sweep_seconds,
+        }
+    }
+
+    /// Whether all that was asked was answered well.
+    pub(super) fn is_clean(&self) -> bool {
+        self.series.iter().all(|series| series.errors == 0)
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!(
+            "{} live tokens ({:.1} GiB with indexes, filled in {:.0} s); {} processors; {} rounds of {} s of each, in turn\n\n{}\n\n",
+            self.live_tokens,
+            self.table_gib,
+            self.fill_seconds,
+            self.processors,
+            self.rounds,
+            self.round_seconds,
+            self.calls(),
+        );
+        for Ratio {
+            name,
+            value,
+            between: (low, high),
+        } in &self.ratios
+        {
+            // Writing to a string can't fail.
+            let _ = writeln!(
+                text,
+                "{name}: {value:.2} ({low:.2} to {high:.2} in a round)"
+            );
+        }
+        if let Some(seconds) = self.sweep_seconds {
+            let _ = writeln!(
+                text,
+                "{} expired tokens were swept in {seconds:.0} s",
+                self.expired_tokens
+            );
+        }
+        for series in self.series.iter().filter(|series| series.errors > 0) {
+            let error = series.first_error.as_deref().unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "{}: {} errors; the first: {error}",
+                series.name, series.errors
+            );
+        }
+        text
+    }
+
+    fn calls(&self) -> comfy_table::Table {
+        let mut table = table(&["", "per second", "p50 ms", "p90 ms", "p99 ms", "max ms"]);
+        for series in &self.series {
+            let mut row = vec![series.name.to_owned()];
+            match &series.figures {
+                Some(f) => {
+                    row.push(format!("{:.0}", f.per_second));
+                    let latencies = [f.p50_ms, f.p90_ms, f.p99_ms, f.max_ms];
+                    row.extend(latencies.map(|ms| format!("{ms:.2}")));
+                }
+                None => row.push("no figure".to_owned()),
+            }
+            table.add_row(row);
+        }
+        table
+    }
+}

@@ -282,3 +282,53 @@ fn every_setting_is_shown_changed_and_kept() {
     assert_eq!(cleared["audit_logs_claims"], json!([]));
     assert_eq!(cleared["gw_bound_ips"], json!([]));
 }
+
+#[test]
+fn a_method_that_is_renamed_goes_on_under_its_access_id_and_is_found_by_its_new_name() {
+    let world = World::start();
+    let method = world.route("old/name");
+    world.token(&method);
+    let rename = |from: &str, to: &str| {
+        let rename = ["auth-method", "rename", "-n", from, "--new-name", to];
+        world.admin.run(&rename)
+    };
+    let renamed = rename("old/name", "a/new/name");
+    assert_eq!(renamed.code, 0, "{}", renamed.stderr);
+    world
+        .admin
+        .run(&["get-auth-method", "-n", "old/name"])
+        .fails(4, &["old/name"]);
+    for name in ["a/new/name", "authMethods/a/new/name", &method.access_id] {
+        let shown = world.admin.json(&["auth-method", "get", "-n", name]);
+        assert_eq!(shown["name"], "authMethods/a/new/name");
+        assert_eq!(shown["access_id"], method.access_id);
+    }
+    world.token(&method);
+    let other = world.pod_token("mypod3");
+    let refused = world
+        .log_in(&method.access_id, "old/name", &other)
+        .refused();
+    let record = world.audited(&refused);
+    assert_eq!(
+        record["reason"], "POD_NAME_NOT_BOUND",
+        "its rules still hold"
+    );
+
+    world.method("taken");
+    rename("a/new/name", "taken").fails(5, &["authMethods/taken"]);
+    rename("a/new/name", "..").fails(2, &["--new-name"]);
+    rename("nowhere", "somewhere").fails(4, &["nowhere"]);
+    let list = world.admin.json(&["audit", "list", "--limit=100"]);
+    let events = list["audit_events"].as_array().unwrap();
+    let event = events
+        .iter()
+        .find(|e| e["event"] == "auth_method.renamed")
+        .unwrap();
+    assert_eq!(event["resource"], "authMethods/a/new/name");
+    assert!(
+        event["before_json"]
+            .as_str()
+            .unwrap()
+            .contains("authMethods/old/name")
+    );
+}

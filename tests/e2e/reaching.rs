@@ -246,9 +246,15 @@ fn a_ca_that_is_replaced_takes_effect_in_seconds_and_closes_old_connections() {
     let other = TestCa::default().pem();
     let bundle = format!("{other}{}", world.cluster().ca_pem());
     let update = ["k8s-auth-config", "update", "--name", "moving"];
-    world
+    let said = world
         .admin
-        .ok(&[&update[..], &["--k8s-ca-cert", &bundle]].concat());
+        .run(&[&update[..], &["--k8s-ca-cert", &bundle]].concat());
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(
+        said.stderr.contains("stored credential stays"),
+        "{}",
+        said.stderr
+    );
     let closed =
         async { tokio::time::timeout(Duration::from_secs(5), world.cluster().until_open(0)).await };
     world.block_on(closed).unwrap();

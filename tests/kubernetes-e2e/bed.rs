@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::objects::Namespace;
 use crate::real;
-use crate::server::{BINDINGS, REVIEWS, Server};
+use crate::server::{BINDINGS, REVIEWS, ROLES, Server};
 use crate::support::{Method, Output, World, eventually};
 
 /// The connections to the API server live here, longer than any test.
@@ -185,6 +185,21 @@ impl Bed {
     /// `config` stands in place of the reviewer's and the issuer's flags.
     pub(crate) fn route_by(&self, name: &str, method: &[&str], config: &[&str]) -> Method {
         let method = self.world.method_with(name, method);
+        self.create_config(&method, config);
+        method
+    }
+
+    /// A config with the reviewer's token, for a method that is there.
+    pub(crate) fn config_for(&self, method: &Method) {
+        let token = self.reviewer_token();
+        let issuer = &self.server.issuer;
+        self.create_config(
+            method,
+            &["--token-reviewer-jwt", &token, "--k8s-issuer", issuer],
+        );
+    }
+
+    fn create_config(&self, method: &Method, config: &[&str]) {
         let key = [
             "--access-id",
             &method.access_id,
@@ -192,15 +207,29 @@ impl Bed {
             &method.prv_key,
         ];
         let cluster = ["--k8s-host", &self.host, "--k8s-ca-cert", &self.ca];
-        let create = ["gateway-create-k8s-auth-config", "--name", name];
+        let create = ["gateway-create-k8s-auth-config", "--name", &method.name];
         self.world
             .admin
             .ok(&[&create[..], &key, &cluster, config].concat());
-        method
     }
 
     pub(crate) fn log_in(&self, method: &Method, token: &str) -> Output {
         self.world.log_in(&method.access_id, &method.name, token)
+    }
+
+    /// Where nobody waits for a fault to pass.
+    pub(crate) fn log_in_briefly(&self, method: &Method, token: &str) -> Output {
+        let args = [
+            "auth",
+            "--timeout=1s",
+            "--access-id",
+            &method.access_id,
+            "--k8s-auth-config-name",
+            &method.name,
+            "--k8s-service-account-token-file",
+            "-",
+        ];
+        self.world.pod.run_with_stdin(&args, token)
     }
 
     #[track_caller]
@@ -221,7 +250,7 @@ impl Bed {
     #[track_caller]
     pub(crate) fn eventually_is_at_fault(&self, method: &Method, token: &str) {
         eventually("a fault", Duration::from_secs(20), || {
-            (self.log_in(method, token).code == 3).then_some(())
+            (self.log_in_briefly(method, token).code == 3).then_some(())
         });
     }
 
@@ -231,6 +260,30 @@ impl Bed {
         let record = self.world.audited(&self.log_in(method, token).refused());
         assert_eq!(record["reason"], reason, "{record}");
         record
+    }
+
+    /// Refused, and why.
+    pub(crate) fn refused_for(&self, method: &Method, token: &str) -> String {
+        let record = self.world.audited(&self.log_in(method, token).refused());
+        record["reason"].as_str().unwrap().to_owned()
+    }
+
+    /// As namespace selectors need.
+    pub(crate) fn let_reviewer_read(&self) {
+        let name = self.server.name();
+        let role = json!({
+            "metadata": { "name": name },
+            "rules": [{ "apiGroups": [""], "resources": ["namespaces", "serviceaccounts"], "verbs": ["get"] }],
+        });
+        block_on(self.server.make(ROLES, role));
+        self.server.remember(format!("{ROLES}/{name}"));
+        let binding = json!({
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+            "subjects": [{ "kind": "ServiceAccount", "name": "reviewer", "namespace": self.reviewer() }],
+        });
+        block_on(self.server.make(BINDINGS, binding));
+        self.server.remember(format!("{BINDINGS}/{name}"));
     }
 
     /// The audit records of a method's logins that were granted, newest first.

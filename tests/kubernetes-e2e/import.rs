@@ -65,6 +65,29 @@ fn an_import_makes_a_reviewer_of_least_privilege_and_a_config_that_pods_log_in_b
         assert_eq!(block_on(read).code, 403, "{path}");
     }
     // Run again, it changes what is there.
-    bed.world.admin.ok(&import);
+    let again = [&import[..], &["--token-duration", "1h", "--json"]].concat();
+    let again = bed.world.admin.json(&again);
+    assert_eq!(again["applied"][1]["result"], "updated", "{again}");
+    assert!(again["reviewer_expire_time"].is_string(), "{again}");
     bed.eventually_admits(&method, &token);
+
+    // Its token ends within a week, and that alone is found.
+    let output = bed
+        .world
+        .admin
+        .run(&["doctor", "least-privilege", "--json"]);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    let doctor: Value = serde_json::from_str(&output.stdout).unwrap();
+    let conditions = doctor["conditions"].as_array().unwrap();
+    for (kind, reason) in [
+        ("CREDENTIAL_FRESH", "EXPIRES_SOON"),
+        ("REVIEWER_AUTHORIZED", "AUTHORIZED"),
+        ("ISSUER_MATCHES", "MATCHES"),
+        ("AUDIENCE_ACCEPTED", "ACCEPTED"),
+        ("CLOCK_SYNCHRONISED", "SYNCHRONISED"),
+    ] {
+        let kind = format!("CONDITION_TYPE_{kind}");
+        let found = conditions.iter().find(|c| c["type"] == *kind).unwrap();
+        assert_eq!(found["reason"], reason, "{doctor}");
+    }
 }

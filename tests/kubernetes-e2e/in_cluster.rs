@@ -148,7 +148,7 @@ fn the_gateways_own_files_are_read_again_and_count_in_their_own_cluster_only() {
     let there = Mounted::new(other.admin_token(), other.ca_pem());
     let host = other.host().to_owned();
     move_gateway(&mut bed, &there, &host);
-    bed.log_in(&method, &pod).fails(3, &[]);
+    bed.log_in_briefly(&method, &pod).fails(3, &[]);
     let (status, reason) = pinned(&bed.world).expect("a condition");
     assert_eq!(
         (status.as_str(), reason.as_str()),

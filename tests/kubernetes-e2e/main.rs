@@ -22,6 +22,7 @@ mod server;
 #[path = "../contract/token.rs"]
 mod token;
 
+mod apply;
 mod audiences;
 mod bed;
 mod bounds;
@@ -34,6 +35,8 @@ mod keys;
 mod lifecycle;
 mod modes;
 mod objects;
+mod pods;
 mod presented;
 mod reviewers;
+mod rotation;
 mod storage;

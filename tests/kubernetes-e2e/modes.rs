@@ -90,7 +90,7 @@ fn a_selector_sees_the_namespace_as_it_is_and_the_account_that_was_verified() {
     let method = route(&bed, "review", &selector, &[]);
     let output = bed.log_in(&method, &good);
     output.fails(3, &["read namespaces and service accounts"]);
-    let_reviewer_read(&bed);
+    bed.let_reviewer_read();
     let path = format!("/api/v1/namespaces/{}", namespace.name());
     let labels = json!({ "metadata": { "labels": { "team": "a" } } });
     assert_eq!(block_on(bed.server.merge(&path, labels)).code, 200);
@@ -102,21 +102,4 @@ fn a_selector_sees_the_namespace_as_it_is_and_the_account_that_was_verified() {
     // No cache knows this one yet.
     let again = route(&bed, "offline", &selector, &[]);
     bed.refuses(&again, &good, "SERVICE_ACCOUNT_GONE");
-}
-
-fn let_reviewer_read(bed: &Bed) {
-    let name = bed.server.name();
-    let role = json!({
-        "metadata": { "name": name },
-        "rules": [{ "apiGroups": [""], "resources": ["namespaces", "serviceaccounts"], "verbs": ["get"] }],
-    });
-    block_on(bed.server.make(ROLES, role));
-    bed.server.remember(format!("{ROLES}/{name}"));
-    let binding = json!({
-        "metadata": { "name": name },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
-        "subjects": [{ "kind": "ServiceAccount", "name": "reviewer", "namespace": bed.reviewer() }],
-    });
-    block_on(bed.server.make(BINDINGS, binding));
-    bed.server.remember(format!("{BINDINGS}/{name}"));
 }

@@ -1,5 +1,5 @@
-//! `postern-bench isolation`: logins at one cluster, alone and while another cluster hangs or is
-//! dead under a flood, in turn.
+//! `postern-bench isolation`: logins at one cluster, alone and while another cluster is slow, hangs
+//! or is dead under a flood, in turn.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -31,10 +31,12 @@ use crate::tokens::{REST, Tokens};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What the flood presents; each is rested before it is presented again, or the flood pauses.
 const FLOOD_TOKENS: usize = 2_000;
+/// How long a slow cluster takes for an answer.
+const SLOW: Duration = Duration::from_secs(1);
 /// A flood stands by then.
 const SETTLING: Duration = Duration::from_millis(500);
 
-/// Logins at one cluster, alone and while another one hangs or is dead, in one process
+/// Logins at one cluster, alone and while another one is slow, hangs or is dead, in one process
 #[derive(Args)]
 pub(crate) struct IsolationArgs {
     /// Clients at once at the cluster that works
@@ -61,6 +63,8 @@ pub(crate) struct IsolationArgs {
 #[derive(Clone, Copy)]
 enum Other {
     Idle,
+    /// It answers, after a second.
+    Slow,
     Hangs,
     Dead,
 }
@@ -83,20 +87,31 @@ struct Compared {
 }
 
 impl Other {
-    const ALL: [Self; 3] = [Self::Idle, Self::Hangs, Self::Dead];
+    const ALL: [Self; 4] = [Self::Idle, Self::Slow, Self::Hangs, Self::Dead];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Idle => "alone",
+            Self::Slow => "another is slow",
             Self::Hangs => "another hangs",
             Self::Dead => "another is dead",
+        }
+    }
+
+    /// How the cluster behaves that answers at all.
+    fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Slow => Some(Fault::Delay(SLOW)),
+            Self::Hangs => Some(Fault::Hang),
+            Self::Idle | Self::Dead => None,
         }
     }
 
     const fn config(self) -> &'static str {
         match self {
             Self::Idle => NAME,
-            Self::Hangs => "hangs",
+            // The same cluster, which hangs only in its own turns.
+            Self::Slow | Self::Hangs => "hangs",
             Self::Dead => "dead",
         }
     }
@@ -175,11 +190,14 @@ async fn measure(
         calls: usize::MAX,
     };
     let flooded = channel(&admin.gateway_url, &admin.ca_cert).await?;
-    let mut turns: [Vec<Round>; 3] = Default::default();
+    let mut turns: [Vec<Round>; 4] = Default::default();
     // The first turn of each warms up.
     for turn in 0..=args.rounds {
         for (other, rounds) in Other::ALL.into_iter().zip(&mut turns) {
             let mut floods = JoinSet::new();
+            if let Some(fault) = other.fault() {
+                sick.set_fault(fault);
+            }
             if !matches!(other, Other::Idle) {
                 for _ in 0..args.flood {
                     let client = AuthServiceClient::new(flooded.clone());
@@ -198,7 +216,7 @@ async fn measure(
     Report::new(args, processors, &turns)
 }
 
-/// One pod that logs in over and over at a cluster that gives no verdict.
+/// One pod that logs in over and over at a cluster that gives no verdict, or a late one.
 async fn pour(mut client: AuthServiceClient<tonic::transport::Channel>, logins: Arc<Logins>) {
     loop {
         let mut pause = Duration::from_secs(1);
@@ -214,7 +232,7 @@ async fn pour(mut client: AuthServiceClient<tonic::transport::Channel>, logins: 
 }
 
 impl Report {
-    fn new(args: &IsolationArgs, processors: usize, turns: &[Vec<Round>; 3]) -> Result<Self> {
+    fn new(args: &IsolationArgs, processors: usize, turns: &[Vec<Round>; 4]) -> Result<Self> {
         let series: Vec<Series> = Other::ALL
             .into_iter()
             .zip(turns)

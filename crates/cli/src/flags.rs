@@ -222,6 +222,7 @@ pub(crate) fn of_field(field: &str) -> Option<&'static str> {
         "delete_protection" => "--delete-protection",
         "kubernetes.allow_legacy_tokens" => "--allow-legacy-tokens",
         "kubernetes.require_pod" => "--require-pod",
+        "new_auth_method_id" => "--new-name",
         "kubernetes.single_use" => "--single-use",
         "kubernetes.revoke_with_pod" => "--revoke-with-pod",
         "kubernetes.max_presented_age" => "--max-presented-age",

@@ -58,6 +58,13 @@ impl AuthMethodService for AuthMethods {
         Ok(Response::new(self.update(request).await?))
     }
 
+    async fn rename_auth_method(
+        &self,
+        request: Request<pb::RenameAuthMethodRequest>,
+    ) -> Result<Response<pb::RenameAuthMethodResponse>, Status> {
+        Ok(Response::new(self.rename(request).await?))
+    }
+
     async fn delete_auth_method(
         &self,
         request: Request<pb::DeleteAuthMethodRequest>,
@@ -202,6 +209,36 @@ impl AuthMethods {
         Ok(pb::UpdateAuthMethodResponse {
             auth_method: Some(auth_method),
             warnings,
+        })
+    }
+
+    async fn rename(
+        &self,
+        request: Request<pb::RenameAuthMethodRequest>,
+    ) -> Result<pb::RenameAuthMethodResponse, Error> {
+        let cause = Administrator::of(&request)?.cause(&request, self.0.now())?;
+        let request = request.into_inner();
+        let mut faults = Violations::default();
+        let target = faults.absorb(target("name", &request.name, "etag", &request.etag));
+        let id = request.new_auth_method_id.parse::<ResourceId>();
+        let id = faults.check("new_auth_method_id", id);
+        let (Some((method, etag)), Some(id)) = (target, id) else {
+            return Err(faults.into_invalid().into());
+        };
+        let intent = intent(request.validate_only);
+        let store = &self.0.store;
+        let renamed = store.rename_auth_method(&method, etag, &id, intent, &cause);
+        let stored = renamed.await.map_err(|error| {
+            let taken = id.auth_method_name();
+            let name = match error {
+                WriteError::Exists => &taken,
+                _ => &request.name,
+            };
+            failure::of_write(error, name, &request.etag)
+        })?;
+        let (auth_method, _) = self.shown(&stored).await?;
+        Ok(pb::RenameAuthMethodResponse {
+            auth_method: Some(auth_method),
         })
     }
 

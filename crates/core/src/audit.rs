@@ -69,6 +69,8 @@ events! {
     AuthMethodCreated = "auth_method.created" Info,
     /// An auth method was changed.
     AuthMethodUpdated = "auth_method.updated" Info,
+    /// An auth method got another name.
+    AuthMethodRenamed = "auth_method.renamed" Info,
     /// An auth method was deleted.
     AuthMethodDeleted = "auth_method.deleted" Info,
     /// A K8s auth config was created.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -11,6 +12,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
@@ -28,6 +30,8 @@ pub enum Fault {
     Hang,
     /// The true answer, once this is notified.
     Hold(Arc<Notify>),
+    /// The true answer, after this time.
+    Delay(Duration),
     /// Status 201 (200 for what is read) and its headers, then nothing.
     StallBody,
     /// This status code with the `Status` body that belongs to it; 429 carries `Retry-After: 1`.
@@ -63,6 +67,10 @@ impl Fault {
                     StatusCode::SERVICE_UNAVAILABLE,
                     &ApiError::of_code(503).body(),
                 )
+            }
+            Self::Delay(time) => {
+                stopped.run_until_cancelled(sleep(*time)).await;
+                return None;
             }
             Self::StallBody => body_answer(success, Stall::Silent),
             Self::EndlessBody => body_answer(success, Stall::Blanks),

@@ -80,6 +80,7 @@ pub const SERVICES: &[Service] = &[
         ("GetAuthMethod", Need::Holder(Permission::AuthMethodsRead)),
         ("ListAuthMethods", Need::Holder(Permission::AuthMethodsRead)),
         ("UpdateAuthMethod", Need::Holder(Permission::AuthMethodsWrite)),
+        ("RenameAuthMethod", Need::Holder(Permission::AuthMethodsWrite)),
         ("DeleteAuthMethod", Need::Holder(Permission::AuthMethodsWrite)),
         ("AddPublicKey", Need::Holder(Permission::AuthMethodsWrite)),
         ("RemovePublicKey", Need::Holder(Permission::AuthMethodsWrite)),

@@ -33,6 +33,8 @@ pub(crate) enum AuthMethodCommand {
     /// Change an auth method
     #[command(subcommand)]
     Update(UpdateCommand),
+    /// Give an auth method another name; its access ID, its keys and what refers to it stay
+    Rename(RenameArgs),
     /// Delete an auth method
     Delete(DeleteArgs),
     /// The keys that gateways sign with
@@ -109,6 +111,16 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RenameArgs {
+    /// The auth method's name or access ID
+    #[arg(long, short = 'n', value_name = "NAME")]
+    name: String,
+    /// What it is to be called
+    #[arg(long, value_name = "NAME")]
+    new_name: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The auth method's name or access ID
     #[arg(long, short = 'n', value_name = "NAME")]
@@ -145,6 +157,7 @@ pub(crate) async fn run(
         AuthMethodCommand::Update(UpdateCommand::K8s(args)) => {
             update(args, connection, flags).await
         }
+        AuthMethodCommand::Rename(args) => rename(args, connection, flags).await,
         AuthMethodCommand::Delete(args) => delete(args, connection, flags).await,
         AuthMethodCommand::Key(command) => keys::run(command, connection, flags).await,
         AuthMethodCommand::RotateKey(args) => rotate::run(args, connection, flags).await,
@@ -217,7 +230,8 @@ pub(crate) async fn read(
 
 fn full_name(name: &str) -> Result<String, Failure> {
     let name = present("--name", name)?;
-    Ok(format!("authMethods/{}", name.trim_start_matches('/')))
+    let id = name.strip_prefix("authMethods/").unwrap_or(&name);
+    Ok(format!("authMethods/{}", id.trim_start_matches('/')))
 }
 
 pub(crate) async fn get(
@@ -229,6 +243,26 @@ pub(crate) async fn get(
     let method = read(&administrator, &args.name).await?;
     let document = output::message(MESSAGE, &method)?;
     output::print(flags.format(), &document, &output::describe(&document))
+}
+
+async fn rename(
+    args: &RenameArgs,
+    connection: &Connection,
+    flags: &OutputFlags,
+) -> Result<(), Failure> {
+    let request = pb::RenameAuthMethodRequest {
+        name: full_name(&args.name)?,
+        etag: "*".to_owned(),
+        new_auth_method_id: present("--new-name", &args.new_name)?,
+        validate_only: false,
+    };
+    let administrator = Session::open(connection)?.administrator().await?;
+    let response = administrator
+        .change(&request, |channel, request| async move {
+            Client::new(channel).rename_auth_method(request).await
+        })
+        .await?;
+    show(flags, &response.auth_method.unwrap_or_default(), &[])
 }
 
 pub(crate) async fn list(

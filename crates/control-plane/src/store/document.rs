@@ -91,6 +91,11 @@ struct ConfigDocument<'c> {
 }
 
 #[derive(Serialize)]
+struct NameDocument<'n> {
+    name: &'n str,
+}
+
+#[derive(Serialize)]
 struct GatewayDocument<'g> {
     access_id: &'g str,
     url: &'g str,
@@ -110,6 +115,11 @@ struct SigningKeyDocument<'k> {
     state: &'static str,
     seal_key_id: &'k str,
     create_time: Timestamp,
+}
+
+/// What a thing is called.
+pub(super) fn name(name: &str) -> Option<String> {
+    text(&NameDocument { name })
 }
 
 /// An auth method.

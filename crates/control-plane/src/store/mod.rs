@@ -198,6 +198,18 @@ impl Store {
         on_engine!(self.update_auth_method(method, etag, edit, intent, cause))
     }
 
+    /// Another ID; all else stays.
+    pub(crate) async fn rename_auth_method(
+        &self,
+        method: &MethodRef,
+        etag: Etag,
+        id: &ResourceId,
+        intent: Intent,
+        cause: &Cause,
+    ) -> Write<Stored<AuthMethod>> {
+        on_engine!(self.rename_auth_method(method, etag, id, intent, cause))
+    }
+
     /// With its keys; with `force` the configs that name it too.
     pub(crate) async fn delete_auth_method(
         &self,

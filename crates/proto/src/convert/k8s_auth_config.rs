@@ -128,7 +128,38 @@ pub fn updated(
             ),
         ));
     }
-    freshness::check(accepted, Some(current), now)
+    let follows = follows_trust(current, &accepted.config, kind, &given);
+    let mut accepted = freshness::check(accepted, Some(current), now)?;
+    accepted.warnings.extend(follows);
+    Ok(accepted)
+}
+
+/// A stored bearer goes to whom the new CA or name vouches for. It isn't asked for again: a CA that
+/// is replaced must not need it, and whom it would go to must also get hold of the gateway's traffic.
+fn follows_trust(
+    current: &K8sAuthConfig,
+    after: &K8sAuthConfig,
+    kind: Kind,
+    given: &Secrets<'_>,
+) -> Option<pb::Warning> {
+    let (before, now) = (current.access.endpoint()?, after.access.endpoint()?);
+    let trust = (
+        before.ca != now.ca,
+        before.tls_server_name != now.tls_server_name,
+    );
+    let field = match trust {
+        (true, _) => "k8s_auth_config.k8s_ca_cert",
+        (false, true) => "k8s_auth_config.tls_server_name",
+        (false, false) => return None,
+    };
+    let (_, flag) = kind.credential()?;
+    (kind.is_bearer() && !given.has_credential()).then(|| pb::Warning {
+        reason: "CREDENTIAL_FOLLOWS_TRUST".to_owned(),
+        field: field.to_owned(),
+        message: format!(
+            "the stored credential stays, and from now on goes to whoever answers at k8s_host under what is trusted now; where that isn't surely the cluster, replace it ({flag})"
+        ),
+    })
 }
 
 /// The pin stays until it is emptied by its name: a write through a replica in another cluster

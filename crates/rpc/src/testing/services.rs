@@ -115,6 +115,13 @@ impl AuthMethodService for Handlers {
         Err(Error::Unimplemented.into())
     }
 
+    async fn rename_auth_method(
+        &self,
+        _: Request<pb::RenameAuthMethodRequest>,
+    ) -> Answer<pb::RenameAuthMethodResponse> {
+        Err(Error::Unimplemented.into())
+    }
+
     async fn delete_auth_method(
         &self,
         request: Request<pb::DeleteAuthMethodRequest>,

@@ -2,6 +2,7 @@
 
 mod access_key;
 mod recover;
+mod rename;
 mod update;
 
 use postern_core::access_id::AccessId;

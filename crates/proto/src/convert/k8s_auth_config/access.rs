@@ -86,6 +86,11 @@ impl Kind {
         self != Self::GatewayServiceAccount
     }
 
+    /// Whether the API server is shown the credential itself.
+    pub(super) fn is_bearer(self) -> bool {
+        matches!(self, Self::Token | Self::Rancher)
+    }
+
     /// The field of the credential that a move to another host must carry again, with its flag.
     pub(super) fn credential(self) -> Option<(&'static str, &'static str)> {
         match self {

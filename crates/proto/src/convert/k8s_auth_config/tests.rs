@@ -238,6 +238,56 @@ fn a_new_host_needs_the_reviewers_credential_again_whatever_its_kind() {
 }
 
 #[test]
+fn a_new_ca_or_name_keeps_the_credential_and_says_whom_it_goes_to() {
+    let none = pb::K8sAuthConfigSecrets::default();
+    let patches = [
+        pb::K8sAuthConfig {
+            k8s_ca_cert: Some(
+                certificate((2100, 1, 1))
+                    .0
+                    .k8s_client_certificate()
+                    .to_owned(),
+            ),
+            ..pb::K8sAuthConfig::default()
+        },
+        pb::K8sAuthConfig {
+            tls_server_name: Some("another.example".to_owned()),
+            ..pb::K8sAuthConfig::default()
+        },
+        pb::K8sAuthConfig {
+            disabled: Some(true),
+            ..pb::K8sAuthConfig::default()
+        },
+    ];
+    for ((wire, secrets), bearer) in [
+        ((wire(), secrets()), true),
+        (certificate((2100, 1, 1)), false),
+        (rancher(), true),
+    ] {
+        let config = create(&wire, &secrets).ok().unwrap().config;
+        for (patch, trust) in patches.iter().zip([true, true, false]) {
+            let warned = |secrets| {
+                let accepted = update(&config, patch, secrets).ok().unwrap();
+                assert!(
+                    secrets.token_reviewer_jwt.is_some()
+                        || accepted.config.access.same_credential(&config.access)
+                );
+                let warnings = accepted.warnings.iter();
+                warnings
+                    .filter(|w| w.reason == "CREDENTIAL_FOLLOWS_TRUST")
+                    .count()
+            };
+            assert_eq!(warned(&none), usize::from(trust && bearer));
+            let again = pb::K8sAuthConfigSecrets {
+                signing_key: None,
+                ..secrets.clone()
+            };
+            assert_eq!(warned(&again), 0, "whoever brings it knows where it goes");
+        }
+    }
+}
+
+#[test]
 fn another_kind_of_reviewer_brings_its_own_credential_and_forgets_the_old_one() {
     for (from, (old, old_secrets)) in kinds().iter().enumerate() {
         let current = create(old, old_secrets).ok().unwrap().config;

@@ -52,6 +52,9 @@ pub(crate) use self::queue::Standing;
 
 /// The most of a token's own audiences that are sent, when a method takes any.
 const MAX_AUDIENCES: usize = 8;
+/// A mounted token that has no more than this left should have been replaced: kubelets do it when a
+/// fifth of its life is left.
+const OVERDUE: Duration = Duration::from_secs(5 * 60);
 /// For all that one verification asks for, however long those who wait for it still have.
 const VERIFICATION: Duration = Duration::from_secs(20);
 
@@ -161,6 +164,15 @@ impl Cluster {
     pub(crate) fn credential_expire_time(&self) -> Option<Timestamp> {
         let stored = self.config.access.credential_expire_time();
         stored.or_else(|| self.connection.mounted_expire_time())
+    }
+
+    /// The same, for alerts: a mounted token lives for an hour and is replaced by then, so that it
+    /// counts only once that is overdue.
+    pub(crate) fn alarming_expire_time(&self, now: Timestamp) -> Option<Timestamp> {
+        let stored = self.config.access.credential_expire_time();
+        let overdue = now.saturating_add(OVERDUE).unwrap_or(now);
+        let mounted = self.connection.mounted_expire_time();
+        stored.or_else(|| mounted.filter(|end| *end < overdue))
     }
 
     /// Whether its pods are watched, where its method's tokens end with them.

@@ -31,7 +31,8 @@ impl Collector for Gauges {
             0 => None,
             up => Some(i64::from(up > 0)),
         };
-        let expiry = |it: &Cluster| it.credential_expire_time().map(Timestamp::as_second);
+        let now = self.clock.now();
+        let expiry = |it: &Cluster| it.alarming_expire_time(now).map(Timestamp::as_second);
         let success = |it: &Cluster| known(&it.metrics().now.jwks_success);
         let pods = |it: &Cluster| it.watched_pods().gauge();
         let seconds = Some(Unit::Seconds);
@@ -55,7 +56,7 @@ impl Collector for Gauges {
             &mut encoder,
             (
                 "reviewer_credential_expiry_timestamp",
-                "When the reviewer's credential in use expires; the mounted token of the gateway's own service account is replaced before",
+                "When the reviewer's credential in use expires; of the gateway's own service account only once its token should have been replaced",
                 seconds.as_ref(),
             ),
             &clusters,

@@ -301,3 +301,23 @@ async fn files_that_change_are_in_use_within_five_seconds() {
     stop.cancel();
     task.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_mounted_token_alarms_only_once_it_should_have_been_replaced() {
+    let sim = sim().await;
+    account(&sim, "gateway", false);
+    let an_hour = kube_sim::TokenOptions {
+        expiration: Some(Duration::from_secs(3600)),
+        ..kube_sim::TokenOptions::default()
+    };
+    let token = sim.create_token("default", "gateway", &an_hour).unwrap();
+    let own = Pod::new(&sim, &token).own(&sim);
+    let pinned = own.pin(soon()).await.unwrap();
+    let cluster = Cluster::new(config(&sim, &pinned), &Shared::uncounted(own)).unwrap();
+    let end = cluster.credential_expire_time().unwrap();
+    let before = |minutes| end - jiff::SignedDuration::from_mins(minutes);
+    assert_eq!(cluster.alarming_expire_time(before(6)), None);
+    assert_eq!(cluster.alarming_expire_time(before(4)), Some(end));
+    let probe = cluster.probe(&[], &Clock::system(), soon()).await;
+    assert_eq!(probe.credential_end, Some(end));
+}

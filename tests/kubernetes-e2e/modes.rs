@@ -4,7 +4,6 @@ use serde_json::json;
 
 use crate::bed::{Bed, block_on, control};
 use crate::objects::Namespace;
-use crate::server::{BINDINGS, ROLES};
 use crate::support::Method;
 use crate::token;
 

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::context::{Context, intent};
 use crate::identity::Administrator;
 use crate::page::Paging;
-use crate::store::{Etag, KeyUse, KeyUses, MethodRef, StoredKeys};
+use crate::store::{Etag, KeyUse, KeyUses, MethodRef, StoredKeys, WriteError};
 use crate::{failure, keys as access_key, meta};
 
 pub(crate) struct AuthMethods(pub(crate) Context);

@@ -111,6 +111,7 @@ async fn control_plane(
         limits: SubjectLimits::OFF,
         // As in production: a line for each record, in a file here.
         audit: Box::new(std::fs::File::create(dir.join("audit.log"))?),
+        audit_retention: None,
     });
     let bound = Box::pin(bound).await?;
     say(bound.addr())?;

@@ -1,30 +1,66 @@
-//! AuditService.
+//! AuditService, and what keeps the records.
 
+mod filter;
 mod log;
+mod sealer;
+mod stats;
+mod tail;
+mod verify;
 
-use postern_core::audit::Event;
+use postern_core::permission::Permission;
 use postern_proto::convert::audit as convert;
 use postern_proto::pb;
 use postern_proto::pb::audit_service_server::AuditService;
 use postern_rpc::error::Error;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::context::Context;
 use crate::identity::Administrator;
 use crate::page::Paging;
-use crate::store::EventCursor;
+use crate::standing::Standing;
+use crate::store::{EventCursor, Session};
 
-pub(crate) use log::sink;
+pub(crate) use log::Log;
+pub(crate) use sealer::{finish, retain, seal};
 
-pub(crate) struct Audit(pub(crate) Context);
+pub(crate) struct Audit {
+    pub(crate) context: Context,
+    /// Ends the streams.
+    pub(crate) shutdown: CancellationToken,
+}
 
 #[tonic::async_trait]
 impl AuditService for Audit {
+    type TailAuditEventsStream = tail::Stream;
+    type VerifyAuditLogStream = verify::Stream;
+
     async fn list_audit_events(
         &self,
         request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
         Ok(Response::new(self.list(request).await?))
+    }
+
+    async fn tail_audit_events(
+        &self,
+        request: Request<pb::TailAuditEventsRequest>,
+    ) -> Result<Response<Self::TailAuditEventsStream>, Status> {
+        Ok(Response::new(self.tail(request).await?))
+    }
+
+    async fn verify_audit_log(
+        &self,
+        request: Request<pb::VerifyAuditLogRequest>,
+    ) -> Result<Response<Self::VerifyAuditLogStream>, Status> {
+        Ok(Response::new(self.verify(request)?))
+    }
+
+    async fn get_login_stats(
+        &self,
+        request: Request<pb::GetLoginStatsRequest>,
+    ) -> Result<Response<pb::GetLoginStatsResponse>, Status> {
+        Ok(Response::new(self.stats(request).await?))
     }
 }
 
@@ -35,27 +71,73 @@ impl Audit {
         &self,
         request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<pb::ListAuditEventsResponse, Error> {
-        Administrator::of(&request)?;
+        let caller = Administrator::of(&request)?;
         let request = request.into_inner();
-        let wanted = (!request.request_id.is_empty()).then_some(request.request_id.as_str());
-        let list = format!("auditEvents administrator {}", request.request_id);
+        let filter = filter::parse(&request.request_id, request.filter.as_ref())?;
+        let list = format!("auditEvents {} {filter:?}", caller.access_id);
         let paging = Paging::parse(request.page_size, &request.page_token, list)?;
         let before = paging.after(cursor)?;
-        let page = self
-            .0
-            .store
-            .list_events(wanted, before.as_ref(), paging.limit)
+        let store = &self.context.store;
+        let page = store
+            .list_events(&filter, before.as_ref(), paging.limit)
             .await?;
-        let last = page.items.last().map(key);
         Ok(pb::ListAuditEventsResponse {
             audit_events: page.items.iter().map(convert::to_pb).collect(),
-            next_page_token: paging.next(page.more, last),
+            next_page_token: paging.next(page.next.is_some(), page.next.as_ref().map(key)),
         })
+    }
+
+    async fn tail(
+        &self,
+        request: Request<pb::TailAuditEventsRequest>,
+    ) -> Result<tail::Stream, Error> {
+        let caller = Administrator::of(&request)?;
+        let request = request.into_inner();
+        let filter = filter::parse("", request.filter.as_ref())?;
+        let head = self.context.store.sealed_until().await?;
+        Ok(tail::stream(tail::Follower {
+            standing: Standing::new(self.context.clone(), caller.token),
+            may_read,
+            filter,
+            reached: tail::cursor(&request.cursor, head)?,
+            context: self.context.clone(),
+            shutdown: self.shutdown.clone(),
+        }))
+    }
+
+    fn verify(&self, request: Request<pb::VerifyAuditLogRequest>) -> Result<verify::Stream, Error> {
+        Administrator::of(&request)?;
+        let known = verify::heads(request.get_ref())?;
+        Ok(verify::stream(self.context.clone(), known))
+    }
+
+    async fn stats(
+        &self,
+        request: Request<pb::GetLoginStatsRequest>,
+    ) -> Result<pb::GetLoginStatsResponse, Error> {
+        Administrator::of(&request)?;
+        let window = stats::window(request.get_ref(), self.context.now())?;
+        let stats = self.context.store.login_stats(&window).await?;
+        Ok(stats::response(&window, stats))
     }
 }
 
-fn key(event: &Event) -> String {
-    format!("{} {}", event.time, event.id)
+/// As the table of permissions has it for the call that opened the stream.
+fn may_read(session: &Session) -> Result<(), Error> {
+    match session {
+        Session::Holder {
+            permissions,
+            narrowed_to: None,
+            ..
+        } if permissions.has(Permission::AuditRead) => Ok(()),
+        Session::Holder { .. } | Session::Gateway { .. } => Err(Error::permission_denied(
+            "this token may not read the audit records any more",
+        )),
+    }
+}
+
+fn key(cursor: &EventCursor) -> String {
+    format!("{} {}", cursor.time, cursor.id)
 }
 
 fn cursor(text: &str) -> Option<EventCursor> {

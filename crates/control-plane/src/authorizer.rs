@@ -55,12 +55,12 @@ impl Sessions {
 
     /// The administrator behind a gateway; the token must be narrowed to that very gateway.
     async fn behind(&self, gateway: CallingGateway, call: &Call) -> Result<OnBehalf, Error> {
-        let token = call.on_behalf_of.as_ref();
-        let token = token.ok_or(Error::OnBehalfUnauthenticated)?;
-        let session = self.session(token).await?;
+        let bearer = call.on_behalf_of.as_ref();
+        let bearer = bearer.ok_or(Error::OnBehalfUnauthenticated)?;
+        let session = self.session(bearer).await?;
         match session.ok_or(Error::OnBehalfUnauthenticated)? {
             (
-                _,
+                token,
                 Session::Holder {
                     access_id,
                     accessor,
@@ -74,6 +74,7 @@ impl Sessions {
                     access_id,
                     accessor,
                     permissions,
+                    token,
                 },
             }),
             _ => Err(not_narrowed()),
@@ -117,7 +118,7 @@ impl Authorizer for Sessions {
         let (token, session) = self.bearer(&call).await?;
         match call.need {
             Need::Holder(permission) => {
-                holder(session, permission, call.caller.ip).map(Identity::Administrator)
+                holder(token, session, permission, call.caller.ip).map(Identity::Administrator)
             }
             Need::Gateway => gateway(token, session).map(Identity::Gateway),
             Need::GatewayAsking => {
@@ -136,7 +137,7 @@ impl Authorizer for Sessions {
                     behind.map(Identity::OnBehalf)
                 }
                 Session::Holder { .. } => {
-                    holder(session, permission, call.caller.ip).map(Identity::Administrator)
+                    holder(token, session, permission, call.caller.ip).map(Identity::Administrator)
                 }
             },
             // The first never gets here, the second is a gateway's, and the others aren't judged here.
@@ -149,6 +150,7 @@ impl Authorizer for Sessions {
 
 /// The holder of a token that isn't narrowed, is good from that address, and may do that.
 pub(crate) fn holder(
+    token: TokenHash,
     session: Session,
     permission: Permission,
     ip: Option<IpAddr>,
@@ -177,6 +179,7 @@ pub(crate) fn holder(
         access_id,
         accessor,
         permissions,
+        token,
     };
     administrator.needs(permission)?;
     Ok(administrator)

@@ -1,8 +1,9 @@
 //! What a control plane is started with, and why it doesn't start.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 
+use jiff::SignedDuration;
 use postern_core::clock::Clock;
 use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
@@ -34,6 +35,8 @@ pub struct Config {
     /// Gets every committed audit record, one JSON object a line. The process's standard
     /// output, unless it is a test.
     pub audit: Box<dyn Write + Send>,
+    /// Audit records that were sealed longer ago are removed. `None`: none are.
+    pub audit_retention: Option<SignedDuration>,
 }
 
 /// Why a control plane doesn't start.
@@ -43,6 +46,8 @@ pub enum BindError {
     Listen(#[from] server::BindError),
     #[error("gateways' certificates can't be required without a client CA")]
     NoClientCa,
+    #[error("can't write the audit log")]
+    Audit(#[source] io::Error),
 }
 
 impl fmt::Debug for Config {

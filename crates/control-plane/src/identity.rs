@@ -32,6 +32,8 @@ pub(crate) struct Administrator {
     pub(crate) accessor: Accessor,
     /// All that the token's roles hold.
     pub(crate) permissions: Permissions,
+    /// Of the token itself, to see later whether it still stands.
+    pub(crate) token: TokenHash,
 }
 
 /// A gateway with its own credential.

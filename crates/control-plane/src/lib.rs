@@ -28,6 +28,7 @@ mod roles;
 mod sealed_configs;
 mod server_info;
 mod signing_keys;
+mod standing;
 mod start;
 mod store;
 mod sweep;
@@ -38,6 +39,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use jiff::SignedDuration;
 use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthServiceServer;
 use postern_proto::pb::association_service_server::AssociationServiceServer;
 use postern_proto::pb::audit_service_server::AuditServiceServer;
@@ -81,6 +83,8 @@ pub struct Bound {
     readiness: Readiness,
     database: Component,
     metrics: postern_rpc::metrics::Metrics,
+    log: audit::Log,
+    audit_retention: Option<SignedDuration>,
 }
 
 /// Takes the port and reads the certificate. The database needn't be there.
@@ -94,6 +98,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let server = server::bind(config.server).await?;
     let mut registry = postern_rpc::metrics::Metrics::new();
     let metrics = Metrics::register(&mut registry);
+    let log = audit::Log::start(config.audit, metrics.audit.clone()).map_err(BindError::Audit)?;
     let named = config.bootstrap.as_ref();
     let named = named.and_then(|file| file.control_plane_url.clone());
     let readiness = Readiness::new();
@@ -101,7 +106,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         server,
         opening: Opening {
             url: config.database_url,
-            sink: audit::sink(config.audit, metrics.audit.clone()),
+            sink: log.sink(),
             bootstrap: config.bootstrap,
         },
         context: Context {
@@ -121,6 +126,8 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         metrics: registry,
         database: readiness.component("database"),
         readiness,
+        log,
+        audit_retention: config.audit_retention,
     })
 }
 
@@ -157,6 +164,8 @@ impl Bound {
             readiness,
             database,
             metrics,
+            log,
+            audit_retention,
         } = self;
         info!(keys = ?context.keys, "the control plane's own keys, the first of which seals");
         let background = TaskTracker::new();
@@ -166,6 +175,7 @@ impl Bound {
         let failed = Arc::new(OnceLock::new());
         let work = {
             let (context, stop, failed) = (context.clone(), stop.clone(), Arc::clone(&failed));
+            let log = log.clone();
             async move {
                 if let Err(error) = opening.run(context.clone(), database.clone()).await {
                     // It is set once.
@@ -174,7 +184,9 @@ impl Bound {
                     return;
                 }
                 let pings = sweep::watch_database(context.clone(), database);
-                tokio::join!(pings, sweep::sweep(context));
+                let seals = audit::seal(context.clone(), log);
+                let retention = audit::retain(context.clone(), audit_retention);
+                tokio::join!(pings, sweep::sweep(context), seals, retention);
             }
         };
         background.spawn(stop.clone().run_until_cancelled_owned(work));
@@ -192,6 +204,7 @@ impl Bound {
         stop.cancel();
         background.close();
         background.wait().await;
+        audit::finish(&context, &log).await;
         match Arc::into_inner(failed).and_then(OnceLock::into_inner) {
             Some(error) => Err(error),
             None => Ok(result?),
@@ -229,10 +242,13 @@ fn services(context: &Context, shutdown: &CancellationToken) -> Routes {
             context.clone(),
         )))
         .add_service(tokens::Tokens::service(context.clone()))
-        .add_service(AuditServiceServer::new(audit::Audit(context.clone())))
         .add_service(TokenAdminServiceServer::new(token_admin::TokenAdmin(
             context.clone(),
         )))
+        .add_service(AuditServiceServer::new(audit::Audit {
+            context: context.clone(),
+            shutdown: shutdown.clone(),
+        }))
 }
 
 impl fmt::Debug for Bound {

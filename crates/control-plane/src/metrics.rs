@@ -148,6 +148,11 @@ impl AuditCounts {
         self.events.get_or_create(&DATABASE).inc();
     }
 
+    #[cfg(test)]
+    pub(crate) fn lost_lines(&self) -> u64 {
+        self.dropped.get_or_create(&STDOUT).get()
+    }
+
     /// A committed record's line.
     pub(crate) fn line(&self, written: bool) {
         let counts = if written { &self.events } else { &self.dropped };

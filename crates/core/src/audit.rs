@@ -1,5 +1,8 @@
 //! Audit records: the closed list of events, and what a record says.
 
+pub mod chain;
+pub mod flood;
+
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -63,6 +66,12 @@ events! {
     AccessKeyRevoked = "access_key.revoked" Warning,
     /// Whoever has the database made an administrator, or let one in again.
     AdminRecovered = "admin.recovered" Warning,
+    /// Refusals from more addresses than the control plane could tell apart: `count` of them have no record.
+    RefusalsOverflow = "refusals.overflow" Warning,
+    /// An administrator's call that changed nothing was answered: a read, or a write that only asked whether it would do.
+    AdminCalled = "admin.called" Info,
+    /// An administrator's call was refused, or a call by somebody who isn't one.
+    AdminRefused = "admin.refused" Warning,
     /// First start.
     DeploymentBootstrapped = "deployment.bootstrapped" Info,
     /// An auth method was created.
@@ -157,6 +166,8 @@ pub struct Event {
     pub user_agent: String,
     /// Of the token that was issued or used.
     pub accessor: String,
+    /// When the token that was issued ends.
+    pub token_expire_time: Option<Timestamp>,
     /// What it was done to.
     pub resource: String,
     /// What was verified.
@@ -175,6 +186,8 @@ pub struct Event {
     pub before: Option<String>,
     /// Of a write, as JSON, secrets left out.
     pub after: Option<String>,
+    /// The seal that holds the record; `None`: none yet.
+    pub seal: Option<i64>,
 }
 
 // === impl Event ===
@@ -194,6 +207,7 @@ impl Event {
             caller_ip: None,
             user_agent: String::new(),
             accessor: String::new(),
+            token_expire_time: None,
             resource: String::new(),
             facts: None,
             sub_claims: SubClaims::new(),
@@ -203,6 +217,7 @@ impl Event {
             revision: None,
             before: None,
             after: None,
+            seal: None,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Refusals on their way to the control plane's audit.
 
-mod flood;
 mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -271,6 +271,7 @@ impl Stack {
             clock: self.clock.clone(),
             limits: self.subject_limits,
             audit: (self.audit)(),
+            audit_retention: None,
         });
         let bound = Box::pin(bound).await?;
         let readiness = bound.readiness();

@@ -152,6 +152,9 @@ pub const SERVICES: &[Service] = &[
     ]},
     Service { name: "postern.v1.AuditService", served_by: CONTROL_PLANE, methods: &[
         ("ListAuditEvents", Need::Holder(Permission::AuditRead)),
+        ("TailAuditEvents", Need::Holder(Permission::AuditRead)),
+        ("VerifyAuditLog", Need::Holder(Permission::AuditRead)),
+        ("GetLoginStats", Need::Holder(Permission::AuditRead)),
     ]},
     Service { name: "grpc.health.v1.Health", served_by: BOTH, methods: &[
         ("Check", Need::Anonymous),

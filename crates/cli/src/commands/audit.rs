@@ -1,4 +1,10 @@
-//! `postern audit …`: what happened, and why a login was refused.
+//! `postern audit …`: what happened, why a login was refused, and whether the record of it is whole.
+
+mod export;
+mod filter;
+mod stats;
+mod tail;
+mod verify;
 
 use clap::{Args, Subcommand};
 use postern_proto::pb;
@@ -10,6 +16,8 @@ use crate::flags::{Connection, OutputFlags, present};
 use crate::session::{Administrator, Session};
 use crate::{output, paging};
 
+use filter::FilterFlags;
+
 const MESSAGE: &str = "postern.v1.AuditEvent";
 
 /// Audit records
@@ -19,6 +27,14 @@ pub(crate) enum AuditCommand {
     Get(GetArgs),
     /// List records, newest first
     List(ListArgs),
+    /// Print records as they come, until Ctrl-C
+    Tail(tail::TailArgs),
+    /// Write records as JSON, one a line, newest first
+    Export(export::ExportArgs),
+    /// Count logins by config, result and reason
+    Stats(stats::StatsArgs),
+    /// Look whether records were removed, altered, inserted or cut off
+    Verify(verify::VerifyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -30,6 +46,8 @@ pub(crate) struct GetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    #[command(flatten)]
+    filter: FilterFlags,
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value = "50")]
     limit: usize,
@@ -40,10 +58,17 @@ pub(crate) async fn run(
     connection: &Connection,
     flags: &OutputFlags,
 ) -> Result<(), Failure> {
+    if let AuditCommand::Tail(args) = command {
+        return tail::run(args, connection, flags).await;
+    }
     let administrator = Session::open(connection)?.administrator().await?;
     match command {
         AuditCommand::Get(args) => get(args, &administrator, flags).await,
         AuditCommand::List(args) => list(args, &administrator, flags).await,
+        AuditCommand::Export(args) => export::run(args, &administrator).await,
+        AuditCommand::Stats(args) => stats::run(args, &administrator, flags).await,
+        AuditCommand::Verify(args) => verify::run(args, &administrator, flags).await,
+        AuditCommand::Tail(_) => Ok(()),
     }
 }
 
@@ -53,7 +78,8 @@ async fn get(
     flags: &OutputFlags,
 ) -> Result<(), Failure> {
     let request_id = present("REQUEST_ID", &args.request_id)?;
-    let events = read(administrator, request_id.clone(), usize::MAX).await?;
+    let filter = pb::AuditFilter::default();
+    let events = read(administrator, &request_id, &filter, usize::MAX).await?;
     if events.is_empty() {
         return Err(Failure::new(
             Exit::NotFound,
@@ -75,7 +101,8 @@ async fn list(
     administrator: &Administrator,
     flags: &OutputFlags,
 ) -> Result<(), Failure> {
-    let events = read(administrator, String::new(), args.limit).await?;
+    let filter = args.filter.parse()?;
+    let events = read(administrator, "", &filter, args.limit).await?;
     let documents = documents(&events)?;
     let rows = events
         .iter()
@@ -125,23 +152,34 @@ fn documents(events: &[pb::AuditEvent]) -> Result<Vec<Value>, Failure> {
 
 async fn read(
     administrator: &Administrator,
-    request_id: String,
+    request_id: &str,
+    filter: &pb::AuditFilter,
     limit: usize,
 ) -> Result<Vec<pb::AuditEvent>, Failure> {
     paging::collect(limit, async |page| {
-        let request = pb::ListAuditEventsRequest {
-            page_size: page.size,
-            page_token: page.token,
-            request_id: request_id.clone(),
-        };
-        let page = administrator
-            .call(&request, |channel, request| async move {
-                AuditServiceClient::new(channel)
-                    .list_audit_events(request)
-                    .await
-            })
-            .await?;
-        Ok((page.audit_events, page.next_page_token))
+        page_of(administrator, request_id, filter, page).await
     })
     .await
+}
+
+async fn page_of(
+    administrator: &Administrator,
+    request_id: &str,
+    filter: &pb::AuditFilter,
+    page: paging::Page,
+) -> Result<(Vec<pb::AuditEvent>, String), Failure> {
+    let request = pb::ListAuditEventsRequest {
+        page_size: page.size,
+        page_token: page.token,
+        request_id: request_id.to_owned(),
+        filter: Some(filter.clone()),
+    };
+    let page = administrator
+        .call(&request, |channel, request| async move {
+            AuditServiceClient::new(channel)
+                .list_audit_events(request)
+                .await
+        })
+        .await?;
+    Ok((page.audit_events, page.next_page_token))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use jiff::SignedDuration;
 use postern_control_plane::SubjectLimits;
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapError};
 use postern_control_plane::key_file::{self, KeyFileError};
@@ -76,6 +77,14 @@ pub(crate) struct ControlPlaneServeArgs {
     limits: LimitFlags,
     #[command(flatten)]
     subject_limits: SubjectLimitFlags,
+    /// Remove audit records that are older than so many days; without it they are kept for ever
+    #[arg(
+        long,
+        env = "POSTERN_AUDIT_RETENTION",
+        value_name = "DAYS",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    audit_retention: Option<u16>,
     /// Where to listen
     #[arg(
         long,
@@ -270,11 +279,13 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
         clock: Clock::system(),
         limits: args.subject_limits.limits(),
         audit: Box::new(std::io::stdout()),
+        audit_retention: args.audit_retention.map(days),
     };
     let bound = postern_control_plane::bind(config).await;
     let bound = bound.map_err(|error| match error {
         postern_control_plane::BindError::Listen(error) => cant_listen(&error),
         postern_control_plane::BindError::NoClientCa => Failure::usage(error.to_string()),
+        postern_control_plane::BindError::Audit(_) => cant_start(&error),
     })?;
     info!(address = %bound.addr(), "control plane listening");
     bound.serve(shutdown()?).await.map_err(|error| match error {
@@ -324,6 +335,10 @@ impl SubjectLimitFlags {
             live_tokens: self.subject_live_tokens,
         }
     }
+}
+
+fn days(days: u16) -> SignedDuration {
+    SignedDuration::from_hours(24 * i64::from(days))
 }
 
 impl LimitFlags {

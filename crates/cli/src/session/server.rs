@@ -180,4 +180,9 @@ impl Administrator {
             .attempt(message, Some(&self.token), Repeat::Unsent, &call)
             .await
     }
+
+    /// Why a stream that the server had begun has ended.
+    pub(crate) fn ended(&self, status: tonic::Status) -> Failure {
+        Failure::of_call(&self.server.label, status.into())
+    }
 }

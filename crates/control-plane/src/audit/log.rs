@@ -1,14 +1,19 @@
 //! Audit records as lines of JSON.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use postern_core::audit::{Event, EventKind, Severity};
+use postern_core::audit::chain::Seal;
+use postern_core::audit::{Component, Event, EventKind, Severity};
 use postern_core::facts::{Facts, SubClaims};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::metrics::AuditCounts;
@@ -16,6 +21,10 @@ use crate::store::AuditSink;
 
 /// Of the format. It changes when a reader of the old one would misunderstand a line.
 const VERSION: u32 = 1;
+/// Lines that wait for a reader.
+const MAX_LINES: usize = 10_000;
+/// And their bytes.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// One record. Absent fields are unknown or not concerned.
 #[derive(Serialize)]
@@ -41,6 +50,8 @@ struct Line<'a> {
     subject: Option<Subject<'a>>,
     #[serde(skip_serializing_if = "SubClaims::is_empty")]
     sub_claims: &'a SubClaims,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification: Option<Verification>,
     decision: Decision<'a>,
     token: Token<'a>,
     count: u32,
@@ -77,6 +88,12 @@ struct Subject<'a> {
     aud: &'a [String],
 }
 
+/// How it was verified.
+#[derive(Serialize)]
+struct Verification {
+    mode: &'static str,
+}
+
 #[derive(Serialize)]
 struct Decision<'a> {
     result: &'static str,
@@ -91,29 +108,151 @@ struct Decision<'a> {
 #[derive(Serialize)]
 struct Token<'a> {
     accessor: Option<&'a str>,
+    expires_at: Option<Timestamp>,
 }
 
-/// Writes each record as one line. A line that can't be written is reported in the log: the
-/// record itself is in the database by then.
-pub(crate) fn sink(out: Box<dyn Write + Send>, counts: AuditCounts) -> AuditSink {
-    let out = Mutex::new(out);
-    Arc::new(move |event| {
-        let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = write(out.as_mut(), event);
-        counts.committed();
-        counts.line(written.is_ok());
-        if let Err(error) = written {
-            tracing::error!(%error, id = %event.id, "an audit record couldn't be written out");
+/// How far the chain of seals has got. Kept elsewhere, it shows that the end was cut off.
+#[derive(Serialize)]
+struct HeadLine<'a> {
+    ts: Timestamp,
+    v: u32,
+    event: &'static str,
+    severity: Severity,
+    component: &'static str,
+    head: HeadOf<'a>,
+}
+
+#[derive(Serialize)]
+struct HeadOf<'a> {
+    sequence: i64,
+    digest: String,
+    key_id: &'a str,
+    mac: String,
+}
+
+/// Lines on their way out: a queue, and a thread that may wait for a reader. Nobody else does. What
+/// finds no room is counted; the records themselves are in the database.
+#[derive(Clone)]
+pub(crate) struct Log {
+    queue: mpsc::Sender<Message>,
+    /// Of the lines in the queue.
+    bytes: Arc<AtomicUsize>,
+    counts: AuditCounts,
+    /// Whether the last line found no room: said once.
+    losing: Arc<AtomicBool>,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    /// Answered when everything before it was written.
+    Flush(oneshot::Sender<()>),
+}
+
+// === impl Log ===
+
+impl Log {
+    /// # Errors
+    /// The system has no thread to spare.
+    pub(crate) fn start(out: Box<dyn Write + Send>, counts: AuditCounts) -> io::Result<Self> {
+        let (queue, lines) = mpsc::channel(MAX_LINES);
+        let log = Self {
+            queue,
+            bytes: Arc::default(),
+            counts: counts.clone(),
+            losing: Arc::default(),
+        };
+        let bytes = Arc::clone(&log.bytes);
+        let write = move || write_all(lines, out, &bytes, &counts);
+        thread::Builder::new()
+            .name("audit-log".to_owned())
+            .spawn(write)?;
+        Ok(log)
+    }
+
+    /// Every record that was committed.
+    pub(crate) fn sink(&self) -> AuditSink {
+        let log = self.clone();
+        Arc::new(move |event| {
+            log.counts.committed();
+            log.push(serde_json::to_vec(&line(event)));
+        })
+    }
+
+    pub(crate) fn head(&self, seal: &Seal, now: Timestamp) {
+        self.push(serde_json::to_vec(&HeadLine {
+            ts: now,
+            v: VERSION,
+            event: "audit.head",
+            severity: Severity::Info,
+            component: Component::ControlPlane.as_str(),
+            head: HeadOf {
+                sequence: seal.sequence,
+                digest: seal.digest.to_string(),
+                key_id: &seal.key_id,
+                mac: seal.mac.to_string(),
+            },
+        }));
+    }
+
+    /// Waits until what is queued was written, if a reader takes it in that time.
+    pub(crate) async fn flush(&self, within: Duration) {
+        let flushed = async {
+            let (done, written) = oneshot::channel();
+            if self.queue.send(Message::Flush(done)).await.is_ok() {
+                // The thread ends with the last sender, which this is.
+                let _ = written.await;
+            }
+        };
+        if tokio::time::timeout(within, flushed).await.is_err() {
+            tracing::error!("nobody reads the audit log: lines that waited are lost");
         }
-    })
+    }
+
+    fn push(&self, line: serde_json::Result<Vec<u8>>) {
+        let Ok(mut line) = line else {
+            return self.lost();
+        };
+        line.push(b'\n');
+        let length = line.len();
+        if self.bytes.fetch_add(length, Ordering::Relaxed) + length > MAX_BYTES
+            || self.queue.try_send(Message::Line(line)).is_err()
+        {
+            self.bytes.fetch_sub(length, Ordering::Relaxed);
+            return self.lost();
+        }
+        self.losing.store(false, Ordering::Relaxed);
+    }
+
+    fn lost(&self) {
+        self.counts.line(false);
+        if !self.losing.swap(true, Ordering::Relaxed) {
+            tracing::error!("nobody reads the audit log: its lines are being dropped and counted");
+        }
+    }
 }
 
-fn write(out: &mut dyn Write, event: &Event) -> std::io::Result<()> {
-    // At once, so that lines of two writers to one pipe don't mix.
-    let mut line = serde_json::to_vec(&line(event))?;
-    line.push(b'\n');
-    out.write_all(&line)?;
-    out.flush()
+/// Ends with the last [`Log`].
+fn write_all(
+    mut lines: mpsc::Receiver<Message>,
+    mut out: Box<dyn Write + Send>,
+    bytes: &AtomicUsize,
+    counts: &AuditCounts,
+) {
+    while let Some(message) = lines.blocking_recv() {
+        match message {
+            Message::Line(line) => {
+                // At once, so that lines of two writers to one pipe don't mix.
+                let written = out.write_all(&line).and_then(|()| out.flush());
+                bytes.fetch_sub(line.len(), Ordering::Relaxed);
+                counts.line(written.is_ok());
+                if let Err(error) = written {
+                    tracing::error!(%error, "a line of the audit log couldn't be written");
+                }
+            }
+            // Whoever waited may have given up.
+            Message::Flush(done) => drop(done.send(())),
+        }
+    }
 }
 
 fn line(event: &Event) -> Line<'_> {
@@ -135,6 +274,9 @@ fn line(event: &Event) -> Line<'_> {
         },
         subject: event.facts.as_ref().map(subject),
         sub_claims: &event.sub_claims,
+        verification: event.facts.as_ref().map(|facts| Verification {
+            mode: facts.mode.as_str(),
+        }),
         decision: Decision {
             result: result(event.kind),
             reason: &event.reason,
@@ -143,6 +285,7 @@ fn line(event: &Event) -> Line<'_> {
         },
         token: Token {
             accessor: (!event.accessor.is_empty()).then_some(&event.accessor),
+            expires_at: event.token_expire_time,
         },
         count: event.count,
         before: json(event.before.as_deref()),
@@ -177,69 +320,4 @@ fn json(text: Option<&str>) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-
-    use postern_core::audit::Component;
-    use postern_core::reason::DenyReason;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn denied() -> Event {
-        let time = "2026-11-23T10:00:00.123456Z".parse().unwrap();
-        Event {
-            id: Uuid::from_u128(1),
-            request_id: "01J00000000000000000000000".to_owned(),
-            gateway: "default".to_owned(),
-            k8s_auth_config: "gateways/default/k8sAuthConfigs/k8s-conf".to_owned(),
-            access_id: "p-abcdefghijkl".to_owned(),
-            caller_ip: Some([10, 2, 3, 4].into()),
-            reason: DenyReason::PodNameNotBound.to_string(),
-            rule: Some(0),
-            ..Event::new(EventKind::LoginDenied, Component::Gateway, time)
-        }
-    }
-
-    #[test]
-    fn a_record_is_one_line_of_json() {
-        let buffer = Buffer::default();
-        let sink = sink(Box::new(buffer.clone()), AuditCounts::default());
-        sink(&denied());
-        sink(&Event {
-            after: Some(r#"{"x": "a\nb"}"#.to_owned()),
-            ..denied()
-        });
-        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 2);
-        let first: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
-        assert_eq!(
-            first,
-            serde_json::json!({
-                "ts": "2026-11-23T10:00:00.123456Z", "v": 1,
-                "id": "00000000-0000-0000-0000-000000000001",
-                "event": "login.denied", "severity": "warning", "component": "gateway",
-                "request_id": "01J00000000000000000000000", "gateway": "default",
-                "config": "gateways/default/k8sAuthConfigs/k8s-conf",
-                "access_id": "p-abcdefghijkl", "caller": {"ip": "10.2.3.4"},
-                "decision": {"result": "deny", "reason": "POD_NAME_NOT_BOUND", "rule": 0},
-                "token": {"accessor": null}, "count": 1,
-            })
-        );
-        let second: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
-        assert_eq!(second["after"]["x"], "a\nb");
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ use tonic::Status;
 
 use crate::context::Context;
 use crate::identity::CallingGateway;
+use crate::standing::Standing;
 use crate::store::{Change, Changes, Snapshot};
 use crate::{meta, sealed_configs};
 
@@ -32,6 +33,7 @@ struct Feed {
     gateway: CallingGateway,
     caller: Caller,
     shutdown: CancellationToken,
+    standing: Standing,
     /// Wakes at every new revision.
     revisions: watch::Receiver<i64>,
     bookmarks: Interval,
@@ -56,6 +58,7 @@ pub(super) fn stream(
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let feed = Feed {
         revisions: context.store.subscribe()?,
+        standing: Standing::new(context.clone(), gateway.token),
         context,
         gateway,
         caller,
@@ -100,6 +103,9 @@ impl Feed {
                     }
                     self.look().await?;
                 }
+                () = self.standing.due() => {
+                    self.standing.check().await?;
+                }
                 _ = self.bookmarks.tick() => {
                     self.look().await?;
                     self.bookmark();
@@ -113,8 +119,7 @@ impl Feed {
         let certificates = &self.context.certificates;
         certificates.check(&self.caller, &self.gateway.identity.name)?;
         let store = &self.context.store;
-        let session = store.session(&self.gateway.token, self.context.now());
-        session.await?.ok_or(Error::Unauthenticated)?;
+        self.standing.check().await?;
         let before = self.known;
         let changes = match before {
             None => Changes::TooOld,

@@ -3,6 +3,7 @@
 
 mod access_keys;
 mod audit;
+mod audit_chain;
 mod auth_methods;
 mod batches;
 mod bed;

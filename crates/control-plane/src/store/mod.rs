@@ -13,6 +13,7 @@ mod access_keys;
 mod batches;
 mod document;
 mod error;
+mod events;
 mod exchange;
 mod hooks;
 mod instances;
@@ -39,10 +40,12 @@ use postern_core::access_id::AccessId;
 use postern_core::access_token::{AccessKeyId, Accessor, TokenHash};
 use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::audit::Event;
+use postern_core::audit::chain::Chain;
 use postern_core::auth_method::{AuthMethod, Settings};
 use postern_core::invalid::Invalid;
 use postern_core::key::KeyId;
 use postern_core::meta::Stored;
+use postern_core::own_keys::OwnKeys;
 use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
 use postern_core::role::{Authorization, Role, RoleSettings};
 use postern_core::sealed_config::SealedConfig;
@@ -52,15 +55,19 @@ use uuid::Uuid;
 
 pub(crate) use access_keys::{KeyOverlap, NewKey, StoredKey, StoredKeys};
 pub(crate) use error::{Inconsistent, StoreError, WriteError};
+pub(crate) use events::{
+    EventCursor, EventFilter, EventPage, LoginStat, Sealed, SealedPage, StatsWindow, Tail,
+    TailCursor,
+};
 pub(crate) use instances::{Instance, Instances};
 pub(crate) use key_uses::{KeyUse, KeyUses};
 pub(crate) use page::Page;
 pub(crate) use revocation::{Block, BlockCursor, Blocked, LiveToken, TokenFilter};
 pub(crate) use signing::BoxedKey;
 pub(crate) use types::{
-    AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, EventCursor,
-    Exchange, Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, Limited,
-    LogIn, LoggedIn, MethodRef, NewAssociation, Recovery, RevokePods, Session, Snapshot, SpeaksFor,
+    AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, Exchange,
+    Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, Limited, LogIn,
+    LoggedIn, MethodRef, NewAssociation, Recovery, RevokePods, Session, Snapshot, SpeaksFor,
     TokenPod,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
@@ -661,14 +668,82 @@ impl Store {
         on_engine!(self.report_events(events))
     }
 
-    /// Newest first.
+    #[cfg(test)]
+    /// A refusal that anybody can cause. Of a flood the first are records of their own.
+    pub(crate) async fn record_refusal(&self, event: Event) -> Read<()> {
+        on_engine!(self.record_refusal(event))
+    }
+
+    /// Records how many refusals have none, of minutes that are over at `now`; of all without it.
+    pub(crate) async fn close_refusals(&self, now: Option<Timestamp>) -> Read<()> {
+        on_engine!(self.close_refusals(now))
+    }
+
+    #[cfg(test)]
+    /// The record of a call, unless its request has one already.
+    pub(crate) async fn record_call(&self, event: &Event) -> Read<()> {
+        on_engine!(self.record_call(event))
+    }
+
+    /// Newest first. A page that finds little ends as well: it may be empty and not the last.
     pub(crate) async fn list_events(
         &self,
-        request_id: Option<&str>,
+        filter: &EventFilter,
         before: Option<&EventCursor>,
         limit: u32,
-    ) -> Read<Page<Event>> {
-        on_engine!(self.list_events(request_id, before, limit))
+    ) -> Read<EventPage> {
+        on_engine!(self.list_events(filter, before, limit))
+    }
+
+    /// In the order in which records were sealed, each once.
+    pub(crate) async fn tail_events(
+        &self,
+        filter: &EventFilter,
+        after: &TailCursor,
+        limit: u32,
+    ) -> Read<Tail> {
+        on_engine!(self.tail_events(filter, after, limit))
+    }
+
+    /// The last seal's sequence.
+    pub(crate) async fn sealed_until(&self) -> Read<i64> {
+        on_engine!(self.sealed_until())
+    }
+
+    /// Seals the records that have none, up to as many as a seal can have. Of several processes one
+    /// seals at a time. `None`: there are none.
+    pub(crate) async fn seal_events(
+        &self,
+        chain: Chain,
+        keys: &OwnKeys,
+        now: Timestamp,
+    ) -> Read<Option<Sealed>> {
+        on_engine!(self.seal_events(chain, keys, now))
+    }
+
+    /// The seals after that sequence, as they are now, whatever was done to them.
+    pub(crate) async fn sealed(&self, chain: Chain, after: i64) -> Read<SealedPage> {
+        on_engine!(self.sealed(chain, after))
+    }
+
+    /// Removes what was sealed before, and leaves an anchor. How many rows.
+    pub(crate) async fn prune_events(
+        &self,
+        chain: Chain,
+        keys: &OwnKeys,
+        before: Timestamp,
+    ) -> Read<u64> {
+        on_engine!(self.prune_events(chain, keys, before))
+    }
+
+    /// Forgets how many logins there were before. How many rows.
+    pub(crate) async fn prune_stats(&self, before: Timestamp) -> Read<u64> {
+        on_engine!(self.prune_stats(before))
+    }
+
+    /// By config, result and reason; 1000 at most.
+    pub(crate) async fn login_stats(&self, window: &StatsWindow) -> Read<Vec<LoginStat>> {
+        on_engine!(self.login_stats(window))
     }
 
     /// Those that can still verify something; the one that signs first, then the newest.

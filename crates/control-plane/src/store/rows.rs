@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Inconsistent, StoreError};
 
-pub(super) use audit::EventRow;
+pub(super) use audit::{EventRow, LoginBucket};
 pub(super) use block::BlockRow;
 pub(super) use config::ConfigRow;
 pub(super) use gateway::GatewayRow;

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::limits::SubjectLimits;
 
-/// Gets every new audit record once, after its commit.
+/// Gets every new audit record once, after its commit. Never waits.
 pub(crate) type AuditSink = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Who caused a write, and when: what its audit record says.
@@ -289,13 +289,6 @@ pub(crate) enum Change {
     Config(Box<Stored<SealedConfig>>),
     /// Full name of what is gone, or doesn't concern the gateway any more.
     Deleted(String),
-}
-
-/// Where a page of audit records ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EventCursor {
-    pub(crate) time: Timestamp,
-    pub(crate) id: Uuid,
 }
 
 /// Pods that a gateway found deleted.

@@ -17,6 +17,7 @@ async fn records_come_newest_first_and_page_by_page() {
             page_size,
             page_token,
             request_id: request_id.to_owned(),
+            filter: None,
         };
         let mut client = AuditServiceClient::new(world.channel.clone());
         client.list_audit_events(admin.request(message)).await

@@ -52,6 +52,7 @@ fn config(folder: &TempDir, ca: &TestCa, admin: &Key, gateway: &Key) -> Config {
         clock: Clock::system(),
         limits: SubjectLimits::default(),
         audit: Box::new(std::io::sink()),
+        audit_retention: None,
     }
 }
 

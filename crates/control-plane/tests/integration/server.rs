@@ -76,6 +76,7 @@ async fn it_serves_tls_on_the_same_port() {
         clock: Clock::system(),
         limits: SubjectLimits::default(),
         audit: Box::new(std::io::sink()),
+        audit_retention: None,
     };
     let bound = postern_control_plane::bind(config).await.unwrap();
     let url = format!("https://localhost:{}", bound.addr().port());

@@ -312,7 +312,7 @@ impl World {
         GatewaySyncServiceClient::new(self.channel.clone())
     }
 
-    /// All audit records, newest first.
+    /// All audit records, newest first; their lines are written by then.
     pub(crate) async fn events(&self, request_id: &str) -> Vec<pb::AuditEvent> {
         let message = pb::ListAuditEventsRequest {
             page_size: 500,
@@ -322,7 +322,15 @@ impl World {
         let request = self.administrator().await.request(message);
         let mut client = AuditServiceClient::new(self.channel.clone());
         let answer = client.list_audit_events(request).await.unwrap();
-        answer.into_inner().audit_events
+        let events = answer.into_inner().audit_events;
+        let written = async {
+            let lines = || self.audit.contents();
+            while !events.iter().all(|event| lines().contains(&event.id)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, written).await.unwrap();
+        events
     }
 }
 
@@ -373,6 +381,7 @@ fn config(
         clock: clock.clock(),
         limits: SubjectLimits::default(),
         audit: Box::new(audit.clone()),
+        audit_retention: None,
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
+use postern_core::audit::flood::{Flood, Limited};
 use postern_core::audit::{Component, Event, EventKind};
 
-use super::flood::{Flood, Limited};
 use crate::metrics::AuditCounts;
 
 /// Records that wait at once.

@@ -1,9 +1,9 @@
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
+use postern_core::audit::flood::{MAX_RECORDS, MAX_WINDOWS};
 use postern_core::audit::{Component, Event, EventKind};
 
-use super::flood::{MAX_RECORDS, MAX_WINDOWS};
 use super::queue::{MAX_BATCH, MAX_QUEUED, Queue};
 use crate::metrics::AuditCounts;
 use crate::sample::noon;

@@ -52,6 +52,8 @@ pub fn to_pb(event: &Event) -> pb::AuditEvent {
         before_json: event.before.clone().unwrap_or_default(),
         after_json: event.after.clone().unwrap_or_default(),
         sub_claims: sub_claims(&event.sub_claims),
+        token_expire_time: event.token_expire_time.map(time::timestamp),
+        seal: event.seal.unwrap_or(0),
     }
 }
 

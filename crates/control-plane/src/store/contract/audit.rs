@@ -2,7 +2,7 @@ use postern_core::audit::{Component, Event, EventKind};
 
 use super::bed::Bed;
 use super::fixtures::{facts, later, noon};
-use crate::store::EventCursor;
+use crate::store::EventFilter;
 
 super::on_both_engines! {
     a_record_is_read_as_it_was_reported,
@@ -81,23 +81,21 @@ async fn pages_go_from_the_newest_to_the_oldest(bed: Bed) {
     loop {
         let page = bed
             .store
-            .list_events(Some("same"), before.as_ref(), 2)
+            .list_events(&EventFilter::request("same"), before.as_ref(), 2)
             .await
             .unwrap();
-        before = page.items.last().map(|event| EventCursor {
-            time: event.time,
-            id: event.id,
-        });
         walked.extend(page.items.iter().map(|event| event.id));
-        if !page.more {
+        before = page.next;
+        if before.is_none() {
             break;
         }
     }
     let expected: Vec<_> = expected.iter().map(|event| event.id).collect();
     assert_eq!(walked, expected);
-    let all = bed.store.list_events(None, None, 100).await.unwrap();
+    let any = EventFilter::default();
+    let all = bed.store.list_events(&any, None, 100).await.unwrap();
     assert_eq!(
-        (all.items.len(), all.items[0].request_id.as_str(), all.more),
-        (8, "other", false)
+        (all.items.len(), all.items[0].request_id.as_str(), all.next),
+        (8, "other", None)
     );
 }

@@ -4,7 +4,7 @@ use postern_core::invalid::Invalid;
 
 use super::bed::Bed;
 use super::fixtures::{self, cause, key, kubernetes, method_key, noon, rule};
-use crate::store::{Etag, Intent, MethodRef, WriteError};
+use crate::store::{Etag, EventFilter, Intent, MethodRef, WriteError};
 
 super::on_both_engines! {
     a_method_is_read_as_it_was_written,
@@ -79,7 +79,7 @@ async fn a_name_is_taken_once(bed: Bed) {
     assert!(matches!(again, Err(WriteError::Exists)), "{again:?}");
     assert!(
         bed.store
-            .list_events(Some("r1"), None, 1)
+            .list_events(&EventFilter::request("r1"), None, 1)
             .await
             .unwrap()
             .items
@@ -184,7 +184,7 @@ async fn a_refused_edit_leaves_nothing(bed: Bed) {
     assert_eq!(bed.store.current_revision().await.unwrap(), before);
     assert!(
         bed.store
-            .list_events(Some("r1"), None, 1)
+            .list_events(&EventFilter::request("r1"), None, 1)
             .await
             .unwrap()
             .items
@@ -273,7 +273,7 @@ async fn a_method_in_use_goes_by_force_only(bed: Bed) {
     );
     let records = bed
         .store
-        .list_events(Some("r2"), None, 10)
+        .list_events(&EventFilter::request("r2"), None, 10)
         .await
         .unwrap()
         .items;

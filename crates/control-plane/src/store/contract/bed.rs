@@ -14,7 +14,9 @@ use test_support::postgres::{Postgres, TestDatabase};
 use uuid::Uuid;
 
 use super::fixtures::{self, Login, cause, gateway};
-use crate::store::{AuditSink, DatabaseUrl, Gateway, Intent, MethodRef, NewAssociation, Store};
+use crate::store::{
+    AuditSink, DatabaseUrl, EventFilter, Gateway, Intent, MethodRef, NewAssociation, Store,
+};
 
 pub(super) struct Bed {
     pub(super) store: Store,
@@ -74,7 +76,7 @@ impl Bed {
     pub(super) async fn record(&self, request_id: &str) -> Event {
         let page = self
             .store
-            .list_events(Some(request_id), None, 10)
+            .list_events(&EventFilter::request(request_id), None, 10)
             .await
             .unwrap();
         let [event] = <[Event; 1]>::try_from(page.items).expect("one record of the request");

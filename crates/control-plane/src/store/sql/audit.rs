@@ -1,17 +1,20 @@
-//! `audit_events`: written with what they tell of, or reported by gateways; never changed.
+//! `audit_events`: written with what they tell of, or reported by gateways; sealed, and never changed.
+
+mod chain;
+mod read;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use postern_core::audit::Event;
 use sqlx::QueryBuilder;
 use sqlx::query_builder::Separated;
 
 use super::{Connection, Db, Engine, portions};
-use crate::store::page::Room;
-use crate::store::rows::{EventRow, to_json};
+use crate::store::StoreError;
+use crate::store::rows::to_json;
 use crate::store::time::micros;
-use crate::store::{EventCursor, Page, StoreError};
 
 /// Those that weren't there before.
 pub(super) async fn insert<'e>(
@@ -26,7 +29,8 @@ pub(super) async fn insert<'e>(
             "INSERT INTO audit_events
                  (id, time, event, component, request_id, gateway, k8s_auth_config, access_id,
                   caller_ip, user_agent, accessor, resource, facts, reason, rule, count, revision,
-                  before_json, after_json, sub_claims) ",
+                  before_json, after_json, sub_claims, namespace, service_account, pod,
+                  token_expire_time) ",
         );
         insert.push_values(batch.iter().zip(documents), bind);
         insert.push(" ON CONFLICT (id) DO NOTHING RETURNING id");
@@ -60,26 +64,32 @@ impl Documents {
 }
 
 fn bind(mut row: Separated<'_, Db, &str>, (event, documents): (&Event, Documents)) {
+    let owned = |text: &str| clean(text).into_owned();
+    let facts = event.facts.as_ref();
     row.push_bind(event.id.to_string())
         .push_bind(micros(event.time))
         .push_bind(event.kind.as_str())
         .push_bind(event.component.as_str())
-        .push_bind(clean(&event.request_id).into_owned())
-        .push_bind(clean(&event.gateway).into_owned())
-        .push_bind(clean(&event.k8s_auth_config).into_owned())
-        .push_bind(clean(&event.access_id).into_owned())
+        .push_bind(owned(&event.request_id))
+        .push_bind(owned(&event.gateway))
+        .push_bind(owned(&event.k8s_auth_config))
+        .push_bind(owned(&event.access_id))
         .push_bind(event.caller_ip.map(|ip| ip.to_string()))
-        .push_bind(clean(&event.user_agent).into_owned())
-        .push_bind(clean(&event.accessor).into_owned())
-        .push_bind(clean(&event.resource).into_owned())
+        .push_bind(owned(&event.user_agent))
+        .push_bind(owned(&event.accessor))
+        .push_bind(owned(&event.resource))
         .push_bind(documents.facts)
-        .push_bind(clean(&event.reason).into_owned())
+        .push_bind(owned(&event.reason))
         .push_bind(event.rule.and_then(|rule| i64::try_from(rule).ok()))
         .push_bind(i64::from(event.count))
         .push_bind(event.revision)
-        .push_bind(event.before.as_deref().map(|json| clean(json).into_owned()))
-        .push_bind(event.after.as_deref().map(|json| clean(json).into_owned()))
-        .push_bind(documents.sub_claims);
+        .push_bind(event.before.as_deref().map(owned))
+        .push_bind(event.after.as_deref().map(owned))
+        .push_bind(documents.sub_claims)
+        .push_bind(facts.map(|facts| owned(&facts.namespace)))
+        .push_bind(facts.map(|facts| owned(&facts.service_account_name)))
+        .push_bind(facts.and_then(|facts| facts.pod_name.as_deref().map(owned)))
+        .push_bind(event.token_expire_time.map(micros));
 }
 
 /// PostgreSQL's text takes every character but this one, which would cost the whole report.
@@ -103,39 +113,37 @@ impl Engine {
         Ok(())
     }
 
-    pub(in crate::store) async fn list_events(
+    #[cfg(test)]
+    pub(in crate::store) async fn record_refusal(&self, event: Event) -> Result<(), StoreError> {
+        let events: Vec<Event> = self.hooks.refused(event).into_iter().collect();
+        self.report_events(&events).await
+    }
+
+    pub(in crate::store) async fn close_refusals(
         &self,
-        request_id: Option<&str>,
-        before: Option<&EventCursor>,
-        limit: u32,
-    ) -> Result<Page<Event>, StoreError> {
-        let mut select = QueryBuilder::<Db>::new("SELECT * FROM audit_events WHERE time <= ");
-        let newest = before.map_or(i64::MAX, |cursor| micros(cursor.time));
-        select.push_bind(newest);
-        if let Some(cursor) = before {
-            select.push(" AND (time < ").push_bind(newest);
-            select
-                .push(" OR id < ")
-                .push_bind(cursor.id.to_string())
-                .push(")");
+        now: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let counts = self.hooks.counts(now);
+        self.report_events(&counts).await?;
+        self.hooks.counts_taken(counts.len());
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(in crate::store) async fn record_call(&self, event: &Event) -> Result<(), StoreError> {
+        let mut tx = self.begin_write().await?;
+        let recorded: Option<String> =
+            sqlx::query_scalar("SELECT id FROM audit_events WHERE request_id = $1 LIMIT 1")
+                .bind(clean(&event.request_id))
+                .fetch_optional(&mut *tx)
+                .await?;
+        if recorded.is_some() {
+            return Ok(());
         }
-        if let Some(request_id) = request_id {
-            select
-                .push(" AND request_id = ")
-                .push_bind(clean(request_id).into_owned());
-        }
-        select
-            .push(" ORDER BY time DESC, id DESC LIMIT ")
-            .push_bind(i64::from(limit) + 1);
-        let rows: Vec<EventRow> = select.build_query_as().fetch_all(&self.readers).await?;
-        let (mut page, mut room) = (Page::new(), Room::new(limit));
-        for row in rows {
-            let weight = row.weight();
-            page.take(row.try_into()?, &mut room, weight);
-            if page.more {
-                break;
-            }
-        }
-        Ok(page)
+        let events = std::slice::from_ref(event);
+        let new = insert(&mut tx, events).await?;
+        tx.commit().await?;
+        self.hooks.recorded(new);
+        Ok(())
     }
 }

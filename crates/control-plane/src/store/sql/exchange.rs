@@ -125,7 +125,10 @@ impl Settled {
                     config,
                     ..
                 } = &**allowed;
-                Some(exchange::granted(request, method, grant, config, granted))
+                Some(Event {
+                    token_expire_time: Some(granted.expire_time),
+                    ..exchange::granted(request, method, grant, config, granted)
+                })
             }
             Self::Refused(refusal) => Some(refusal.event(request)),
             Self::Again(_) | Self::Limited(_) | Self::Fault(_) => None,

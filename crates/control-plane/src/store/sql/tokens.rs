@@ -57,6 +57,7 @@ impl Engine {
                 event.accessor = login.accessor.to_string();
                 event.gateway = name(allowed.gateway.as_ref());
                 used = allowed.key.note_due;
+                event.token_expire_time = Some(allowed.expire_time);
                 LoggedIn::Granted {
                     expire_time: allowed.expire_time,
                     gateway: allowed.gateway.filter(|_| allowed.gateway_uid.is_some()),
@@ -71,7 +72,13 @@ impl Engine {
                 LoggedIn::Refused(denial)
             }
         };
-        let events = [event];
+        let events: Vec<Event> = match answer {
+            // Anybody can cause these.
+            LoggedIn::Refused(KeyDenial::AccessIdUnknown | KeyDenial::AccessKeyWrong) => {
+                self.hooks.refused(event).into_iter().collect()
+            }
+            LoggedIn::Granted { .. } | LoggedIn::Refused(_) => vec![event],
+        };
         let new = audit::insert(&mut tx, &events).await?;
         tx.commit().await?;
         self.hooks.recorded(new);

@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use postern_core::audit::Event;
 use uuid::Uuid;
 
+use super::{Event, EventKind};
+
 /// Records of a peer, a reason and a minute.
-pub(super) const MAX_RECORDS: u32 = 10;
+pub const MAX_RECORDS: u32 = 10;
 /// Peers, reasons and minutes that are told apart at once.
-pub(super) const MAX_WINDOWS: usize = 10_000;
+pub const MAX_WINDOWS: usize = 10_000;
 
 /// One minute of a peer's refusals for one reason.
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
+    kind: EventKind,
     peer: Option<IpAddr>,
     reason: String,
     minute: i64,
@@ -27,13 +29,14 @@ struct Window {
     rest: Option<Event>,
 }
 
+/// Tells the first records from the rest, in bounded memory.
 #[derive(Default)]
-pub(super) struct Flood {
+pub struct Flood {
     windows: HashMap<Key, Window>,
 }
 
 /// What becomes of a refusal.
-pub(super) enum Limited {
+pub enum Limited {
     /// A record of its own.
     Record(Event),
     /// One more of many; its minute's count will be a record.
@@ -42,9 +45,13 @@ pub(super) enum Limited {
     Overflow(Event),
 }
 
+// === impl Flood ===
+
 impl Flood {
-    pub(super) fn admit(&mut self, event: Event) -> Limited {
+    /// What becomes of a record that its caller needed nothing for.
+    pub fn admit(&mut self, event: Event) -> Limited {
         let key = Key {
+            kind: event.kind,
             peer: event.caller_ip,
             reason: event.reason.clone(),
             minute: minute(event.time),
@@ -69,7 +76,7 @@ impl Flood {
     }
 
     /// Forgets minutes that are over at `now`, or all, and returns their counts.
-    pub(super) fn close(&mut self, now: Option<Timestamp>) -> Vec<Event> {
+    pub fn close(&mut self, now: Option<Timestamp>) -> Vec<Event> {
         let current = now.map(minute);
         let over = |key: &Key| current.is_none_or(|current| key.minute < current);
         let closed = self.windows.extract_if(|key, _| over(key));

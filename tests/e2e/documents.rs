@@ -22,6 +22,30 @@ pub(crate) fn sources(folder: &Path) -> String {
     text
 }
 
+/// The files that hold nothing but tests, in one text; `but` is left out.
+pub(crate) fn tests_but(but: &str) -> String {
+    fn collect(folder: &Path, but: &str, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.to_string_lossy().into_owned();
+            if path.is_dir() {
+                collect(&path, but, text);
+            } else if name.ends_with(".rs")
+                && ["/tests/", "/contract/", "/tests.rs"]
+                    .iter()
+                    .any(|part| name.contains(part))
+                && !name.ends_with(but)
+            {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let (root, mut text) = (Path::new(ROOT).canonicalize().unwrap(), String::new());
+    collect(&root.join("crates"), but, &mut text);
+    collect(&root.join("tests"), but, &mut text);
+    text
+}
+
 /// The files of `docs/`.
 pub(crate) fn pages() -> Vec<String> {
     let entries = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();

@@ -7,6 +7,7 @@
 )]
 
 mod administrators;
+mod audit;
 mod bad_files;
 mod bad_input;
 mod command_line;

@@ -9,11 +9,13 @@ use postern_core::permission::Permission;
 use postern_proto::permissions::Need;
 use postern_rpc::caller::BearerToken;
 use postern_rpc::error::Error;
-use postern_rpc::layers::{Authorizer, Call};
+use postern_rpc::layers::{Answered, Authorizer, Call, Refused};
 
+use crate::calls;
 use crate::context::Context;
 use crate::gateways::GatewayCertificates;
 use crate::identity::{Administrator, Asker, CallingGateway, Identity, OnBehalf};
+use crate::metrics::AuditCounts;
 use crate::store::{Session, Store};
 
 /// Asks the database at every call, so that a revocation holds at once.
@@ -22,6 +24,7 @@ pub(crate) struct Sessions {
     store: Store,
     clock: Clock,
     certificates: GatewayCertificates,
+    counts: AuditCounts,
 }
 
 // === impl Sessions ===
@@ -32,6 +35,7 @@ impl Sessions {
             store: context.store.clone(),
             clock: context.clock.clone(),
             certificates: context.certificates.clone(),
+            counts: context.metrics.audit.clone(),
         }
     }
 
@@ -145,6 +149,21 @@ impl Authorizer for Sessions {
                 Err(denied())
             }
         }
+    }
+
+    async fn refused(&self, refused: Refused) {
+        calls::refused(&self.store, self.clock.now(), &self.counts, refused).await;
+    }
+
+    async fn answered(&self, identity: Identity, answered: Answered) {
+        calls::answered(
+            &self.store,
+            self.clock.now(),
+            &self.counts,
+            &identity,
+            answered,
+        )
+        .await;
     }
 }
 

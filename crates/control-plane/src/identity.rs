@@ -4,16 +4,14 @@ use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::{Accessor, TokenHash};
 use postern_core::permission::{Permission, Permissions};
+use postern_core::resource_id::GatewayName;
 use postern_rpc::caller::BearerToken;
 use postern_rpc::error::Error;
 use postern_rpc::request::RequestExt as _;
-use postern_rpc::request_id::RequestId;
+use postern_rpc::request_id::{RELAYED, RequestId};
 use tonic::Request;
 
 use crate::store::{Cause, GatewayIdentity};
-
-/// Metadata key of the request ID that a gateway's own caller got. Believed from gateways only.
-const RELAYED_REQUEST_ID: &str = "postern-request-id";
 
 /// What the authorizer puts beside a request.
 #[derive(Debug, Clone)]
@@ -58,6 +56,27 @@ pub(crate) struct Asker {
     pub(crate) token: BearerToken,
     /// The gateway that relays the question.
     pub(crate) through: Option<CallingGateway>,
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// Whose call it is, unless it is a gateway's own.
+    pub(crate) fn administrator(&self) -> Option<&Administrator> {
+        match self {
+            Self::Administrator(administrator) => Some(administrator),
+            Self::OnBehalf(on_behalf) => Some(&on_behalf.administrator),
+            Self::Gateway(_) | Self::Asker(_) => None,
+        }
+    }
+
+    /// The gateway that relays it.
+    pub(crate) fn relaying(&self) -> Option<&GatewayName> {
+        match self {
+            Self::OnBehalf(on_behalf) => Some(&on_behalf.gateway.identity.name),
+            Self::Administrator(_) | Self::Gateway(_) | Self::Asker(_) => None,
+        }
+    }
 }
 
 // === impl Administrator ===
@@ -152,7 +171,7 @@ impl Asker {
 }
 
 fn relayed_request_id<T>(request: &Request<T>) -> Option<RequestId> {
-    let value = request.metadata().get(RELAYED_REQUEST_ID)?;
+    let value = request.metadata().get(RELAYED)?;
     RequestId::parse(value.to_str().ok()?)
 }
 

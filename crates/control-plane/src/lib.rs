@@ -11,6 +11,7 @@ mod authenticate;
 mod authorization;
 mod authorizer;
 pub mod bootstrap;
+mod calls;
 pub mod config;
 mod context;
 mod failure;

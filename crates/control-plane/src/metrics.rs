@@ -148,6 +148,11 @@ impl AuditCounts {
         self.events.get_or_create(&DATABASE).inc();
     }
 
+    /// A record that couldn't be committed, of what needs none to be done.
+    pub(crate) fn lost(&self) {
+        self.dropped.get_or_create(&DATABASE).inc();
+    }
+
     #[cfg(test)]
     pub(crate) fn lost_lines(&self) -> u64 {
         self.dropped.get_or_create(&STDOUT).get()

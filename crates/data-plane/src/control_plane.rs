@@ -13,7 +13,7 @@ use postern_rpc::caller::BearerToken;
 use postern_rpc::client::{self, Channel, Credentials as _};
 use postern_rpc::deadline::Deadline;
 use postern_rpc::error::{Failure, Reason};
-use postern_rpc::request_id::RequestId;
+use postern_rpc::request_id::{RELAYED, RequestId};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -22,8 +22,6 @@ pub(crate) use self::session::Own;
 use self::session::{Session, Token};
 use crate::backoff::Backoff;
 
-/// The request's ID at this gateway, so that the control plane's records can be joined with it.
-const REQUEST_ID: &str = "postern-request-id";
 /// After this an answer is taken for lost, and the question repeated.
 const ATTEMPT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -214,7 +212,7 @@ impl ControlPlane {
             if let Some(OnBehalf { token, request_id }) = administrator {
                 request = request.with_on_behalf_of(token);
                 if let Ok(id) = AsciiMetadataValue::try_from(request_id.to_string()) {
-                    request.metadata_mut().insert(REQUEST_ID, id);
+                    request.metadata_mut().insert(RELAYED, id);
                 }
             }
             let failure = match deadline.run(send(self.channel.clone(), request)).await {

@@ -210,7 +210,12 @@ impl Bound {
             http: introspection::routes(tokens::Introspection::new(Arc::clone(
                 &gateway.control_plane,
             ))),
-            authorizer: Authorizer::new(Arc::clone(&gateway.control_plane)),
+            authorizer: Authorizer::new(
+                Arc::clone(&gateway.control_plane),
+                Arc::clone(&gateway.reports),
+                gateway.name.clone(),
+                gateway.clock.clone(),
+            ),
             readiness,
             metrics,
         };

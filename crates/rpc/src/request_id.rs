@@ -8,6 +8,9 @@ use ulid::Ulid;
 /// The metadata key, and HTTP header, that every answer carries.
 pub const HEADER: &str = "x-request-id";
 
+/// Metadata key of the request ID that a gateway's own caller got. Believed from gateways only.
+pub const RELAYED: &str = "postern-request-id";
+
 /// A ULID that the server draws for each request. What a caller sends under [`HEADER`] is
 /// ignored: an ID that others can choose can't be trusted in an audit record. A gateway
 /// passes a login's ID on in a message's field.

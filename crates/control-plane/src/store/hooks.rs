@@ -98,3 +98,6 @@ fn overflow(count: u32, first: Event) -> Event {
     event.count = count;
     event
 }
+
+#[cfg(test)]
+mod tests;

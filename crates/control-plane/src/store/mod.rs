@@ -668,7 +668,6 @@ impl Store {
         on_engine!(self.report_events(events))
     }
 
-    #[cfg(test)]
     /// A refusal that anybody can cause. Of a flood the first are records of their own.
     pub(crate) async fn record_refusal(&self, event: Event) -> Read<()> {
         on_engine!(self.record_refusal(event))
@@ -679,7 +678,6 @@ impl Store {
         on_engine!(self.close_refusals(now))
     }
 
-    #[cfg(test)]
     /// The record of a call, unless its request has one already.
     pub(crate) async fn record_call(&self, event: &Event) -> Read<()> {
         on_engine!(self.record_call(event))

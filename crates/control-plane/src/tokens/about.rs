@@ -114,7 +114,8 @@ impl<'m> About<'m> {
         session: Session,
         permission: Permission,
     ) -> Result<Administrator, Error> {
-        let holder = authorizer::holder(session, permission, self.caller.ip)?;
+        let token = known_by(self.asker.token.expose()).ok_or_else(|| self.unknown())?;
+        let holder = authorizer::holder(token, session, permission, self.caller.ip)?;
         // A gateway sees what it relays, and an administrator's token opens more than this.
         let administrator = holder.access_id.access_type() == AccessType::AccessKey;
         if self.asker.through.is_some() && administrator {

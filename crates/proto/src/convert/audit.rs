@@ -74,6 +74,8 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
                 | EventKind::LoginDeniedOverflow
                 | EventKind::LoginExplained
                 | EventKind::LoginSimulated
+                | EventKind::AdminCalled
+                | EventKind::AdminRefused
         )
     });
     if kind.is_none() {

@@ -14,7 +14,7 @@ use tonic::Code;
 
 pub use failure::{Etags, Failure};
 pub use reason::{DOMAIN, Reason};
-pub(crate) use status::{answer, complete, log};
+pub(crate) use status::{answer, complete, failure, log};
 
 /// What went wrong below; logged, never sent.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;

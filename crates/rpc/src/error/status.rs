@@ -55,6 +55,19 @@ pub(crate) fn complete(headers: &mut HeaderMap, id: RequestId) -> Option<Code> {
     Some(status.code())
 }
 
+/// Why a call failed whose answer begins with these headers; `None` for one that didn't, or not yet.
+pub(crate) fn failure(headers: &HeaderMap) -> Option<Reason> {
+    let status = Status::from_header_map(headers)?;
+    if status.code() == Code::Ok {
+        return None;
+    }
+    let details = status.get_error_details();
+    let said = details
+        .error_info()
+        .and_then(|info| Reason::parse(&info.reason));
+    Some(said.unwrap_or(Reason::of_code(status.code())))
+}
+
 pub(crate) fn log(error: &Error) {
     match error {
         Error::Internal(source) => {

@@ -8,7 +8,8 @@ use postern_proto::permissions::{self, Need, Server};
 
 use crate::caller::{BearerToken, Caller};
 use crate::deadline::Deadline;
-use crate::error::{self, Error};
+use crate::error::{self, Error, Reason};
+use crate::request_id::{RELAYED, RequestId};
 
 /// One call that somebody has to be allowed to make.
 #[derive(Debug)]
@@ -34,6 +35,35 @@ pub trait Authorizer: Clone + Send + Sync + 'static {
     /// # Errors
     /// UNAUTHENTICATED, PERMISSION_DENIED, or UNAVAILABLE when it can't be found out.
     fn authorize(&self, call: Call) -> impl Future<Output = Result<Self::Identity, Error>> + Send;
+
+    /// A call was refused, by the table or by [`Authorizer::authorize`]. The answer waits for it.
+    fn refused(&self, refused: Refused) -> impl Future<Output = ()> + Send;
+
+    /// A call that was allowed is about to be answered. The answer waits for it.
+    fn answered(
+        &self,
+        identity: Self::Identity,
+        answered: Answered,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// A call that nobody allows.
+#[derive(Debug)]
+pub struct Refused {
+    /// `None` for one that the table doesn't know.
+    pub method: Option<String>,
+    pub caller: Caller,
+    pub reason: Reason,
+}
+
+/// A call that its handler has answered; a stream's answer begins.
+#[derive(Debug)]
+pub struct Answered {
+    pub method: String,
+    pub caller: Caller,
+    /// What the caller says that its own caller's request ID is.
+    pub relayed_request_id: Option<RequestId>,
+    pub failure: Option<Reason>,
 }
 
 pub(crate) async fn authorize<A: Authorizer>(
@@ -44,15 +74,51 @@ pub(crate) async fn authorize<A: Authorizer>(
     let call = match call(&request) {
         Ok(Some(call)) => call,
         Ok(None) => return next.run(request).await,
-        Err(error) => return error::answer(error),
+        Err(error) => return refuse(&authorizer, refusal(&request, &error), error).await,
     };
-    match authorizer.authorize(call).await {
-        Ok(identity) => {
-            request.extensions_mut().insert(identity);
-            next.run(request).await
-        }
-        Err(error) => error::answer(error),
+    let (method, caller) = (call.method.clone(), call.caller.clone());
+    let identity = match authorizer.authorize(call).await {
+        Ok(identity) => identity,
+        Err(error) => return refuse(&authorizer, refusal(&request, &error), error).await,
+    };
+    let relayed_request_id = relayed(request.headers());
+    request.extensions_mut().insert(identity.clone());
+    let response = next.run(request).await;
+    let answered = Answered {
+        method,
+        caller,
+        relayed_request_id,
+        failure: error::failure(response.headers()),
+    };
+    authorizer.answered(identity, answered).await;
+    response
+}
+
+fn relayed(headers: &HeaderMap) -> Option<RequestId> {
+    RequestId::parse(headers.get(RELAYED)?.to_str().ok()?)
+}
+
+/// Of those errors that say something about the caller.
+fn refusal(request: &Request, error: &Error) -> Option<Refused> {
+    let reason = error.reason();
+    let method = request.uri().path();
+    matches!(
+        reason,
+        Reason::Unauthenticated | Reason::OnBehalfUnauthenticated | Reason::PermissionDenied
+    )
+    .then_some(())?;
+    Some(Refused {
+        method: permissions::need(method).map(|_| method.to_owned()),
+        caller: extension(request).ok()?,
+        reason,
+    })
+}
+
+async fn refuse<A: Authorizer>(authorizer: &A, refused: Option<Refused>, error: Error) -> Response {
+    if let Some(refused) = refused {
+        authorizer.refused(refused).await;
     }
+    error::answer(error)
 }
 
 /// For the port that pods reach, where administrators have one of their own.

@@ -11,7 +11,7 @@ mod deadline;
 mod observe;
 mod shed;
 
-pub use authorize::{Authorizer, Call};
+pub use authorize::{Answered, Authorizer, Call, Refused};
 pub(crate) use authorize::{authorize, no_administrators};
 pub(crate) use contain::contain;
 pub(crate) use deadline::deadline;

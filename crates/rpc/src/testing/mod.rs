@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Channel, Target, connect};
 use crate::error::Error;
 use crate::http::{Component, Readiness};
-use crate::layers::{Authorizer, Call};
+use crate::layers::{Answered, Authorizer, Call, Refused};
 use crate::metrics::Metrics;
 use crate::server::{App, Config, ServeError, bind};
 
@@ -146,6 +146,10 @@ impl Authorizer for TestAuthorizer {
             _ => Err(Error::Unauthenticated),
         }
     }
+
+    async fn refused(&self, _: Refused) {}
+
+    async fn answered(&self, _: Administrator, _: Answered) {}
 }
 
 /// A running control plane with the services of [`services`].

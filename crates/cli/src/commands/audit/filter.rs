@@ -1,7 +1,7 @@
 //! Which records: flags.
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use postern_proto::pb;
 
 use crate::failure::Failure;
@@ -40,7 +40,7 @@ pub(super) struct FilterFlags {
 
 #[derive(Debug, Args)]
 pub(super) struct TimeFlags {
-    /// From then on: Unix seconds, 2027-01-31T12:00:00Z, or a duration such as -1h
+    /// From then on: Unix seconds, 2027-01-31T12:00:00Z, or how long ago, such as 1h
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Before then
@@ -80,9 +80,18 @@ impl TimeFlags {
     pub(super) fn parse(&self) -> Result<(Time, Time), Failure> {
         let now = Timestamp::now();
         let time = |flag: &str, value: &Option<String>| match value {
-            Some(value) => values::time(flag, value, now),
+            Some(value) => before(flag, value, now),
             None => Ok(None),
         };
         Ok((time("--since", &self.since)?, time("--until", &self.until)?))
+    }
+}
+
+/// A duration counts back from now.
+fn before(flag: &str, text: &str, now: Timestamp) -> Result<Time, Failure> {
+    let ago: Option<SignedDuration> = text.trim().parse().ok();
+    match ago.and_then(|ago| now.checked_sub(ago).ok()) {
+        Some(time) => Ok(Some(postern_proto::convert::time::timestamp(time))),
+        None => values::time(flag, text, now),
     }
 }

@@ -2,12 +2,13 @@
 
 use postern_core::access_id::AccessId;
 use postern_core::access_token::Accessor;
-use postern_core::audit::Event;
+use postern_core::audit::{Event, EventKind};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
 use postern_proto::convert::audit;
-use postern_proto::pb;
+use postern_proto::{pb, permissions};
+use postern_rpc::error::Reason;
 use postern_rpc::request_id::RequestId;
 
 const MAX_EVENTS: usize = 500;
@@ -37,8 +38,13 @@ pub(super) fn events(
 
 fn event(gateway: &GatewayName, wire: &pb::AuditEvent) -> Result<Event, Invalid> {
     let mut event = audit::reported(wire)?;
-    if !event.reason.is_empty() && event.reason.parse::<DenyReason>().is_err() {
-        return Err(Invalid::field("reason", "is none of the deny reasons"));
+    let of_call = matches!(event.kind, EventKind::AdminCalled | EventKind::AdminRefused);
+    let known = match of_call {
+        true => Reason::parse(&event.reason).is_some(),
+        false => event.reason.parse::<DenyReason>().is_ok(),
+    };
+    if !event.reason.is_empty() && !known {
+        return Err(Invalid::field("reason", "is none of the reasons"));
     }
     if !event.request_id.is_empty() && RequestId::parse(&event.request_id).is_none() {
         return Err(Invalid::field("request_id", "is no request ID"));
@@ -50,8 +56,9 @@ fn event(gateway: &GatewayName, wire: &pb::AuditEvent) -> Result<Event, Invalid>
     });
     keep_if(&mut event.access_id, |id| id.parse::<AccessId>().is_ok());
     keep_if(&mut event.accessor, |text| text.parse::<Accessor>().is_ok());
-    keep_if(&mut event.resource, |name| {
-        ResourceId::of_auth_method(name).is_ok()
+    keep_if(&mut event.resource, |name| match of_call {
+        true => permissions::need(name).is_some(),
+        false => ResourceId::of_auth_method(name).is_ok(),
     });
     Ok(event)
 }

@@ -13,7 +13,8 @@ use super::bed::Bed;
 use super::fixtures::{Login, cause, noon};
 use super::tokens;
 use crate::store::{
-    AssociationFilter, Cause, Etag, Intent, MethodRef, NewAssociation, Session, WriteError,
+    AssociationFilter, Cause, Etag, EventFilter, Intent, MethodRef, NewAssociation, Session,
+    WriteError,
 };
 
 super::on_both_engines! {
@@ -322,7 +323,7 @@ async fn a_role_in_use_goes_by_force_only_and_takes_its_associations_along(bed: 
     assert_eq!(bed.count("SELECT COUNT(*) FROM associations").await, 0);
     let events = bed
         .store
-        .list_events(Some("r3"), None, 10)
+        .list_events(&EventFilter::request("r3"), None, 10)
         .await
         .unwrap()
         .items;

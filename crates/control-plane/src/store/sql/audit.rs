@@ -113,7 +113,6 @@ impl Engine {
         Ok(())
     }
 
-    #[cfg(test)]
     pub(in crate::store) async fn record_refusal(&self, event: Event) -> Result<(), StoreError> {
         let events: Vec<Event> = self.hooks.refused(event).into_iter().collect();
         self.report_events(&events).await
@@ -129,7 +128,6 @@ impl Engine {
         Ok(())
     }
 
-    #[cfg(test)]
     pub(in crate::store) async fn record_call(&self, event: &Event) -> Result<(), StoreError> {
         let mut tx = self.begin_write().await?;
         let recorded: Option<String> =

@@ -42,7 +42,13 @@ async fn records_come_newest_first_and_page_by_page() {
             break;
         }
     }
-    assert_eq!(paged, all);
+    // Each page is a call, and has a record of its own by the next one.
+    let ids = |events: &[pb::AuditEvent]| -> Vec<String> {
+        events.iter().map(|event| event.id.clone()).collect()
+    };
+    let known = ids(&all);
+    paged.retain(|event| known.contains(&event.id));
+    assert_eq!(ids(&paged), known);
     let token = list(1, String::new(), "")
         .await
         .unwrap()

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::bed::Bed;
 use super::fixtures::{self, Login, cause, later, noon};
 use crate::store::{
-    Cause, Etag, Exchange, Exchanged, Granted, Intent, LogIn, MethodRef, Prolonged, Renewal,
-    Renewed, Revocation, Shown, SpeaksFor, WhichToken,
+    Cause, Etag, EventFilter, Exchange, Exchanged, Granted, Intent, LogIn, MethodRef, Prolonged,
+    Renewal, Renewed, Revocation, Shown, SpeaksFor, WhichToken,
 };
 
 super::on_both_engines! {
@@ -125,7 +125,11 @@ async fn the_end_of_nothing_is_on_record_for_administrators_only(bed: Bed) {
     };
     assert!(!bed.store.revoke(&by_administrator).await.unwrap());
     assert_eq!(bed.record("another's").await.resource, "unknown");
-    let own = bed.store.list_events(Some("own"), None, 10).await.unwrap();
+    let own = bed
+        .store
+        .list_events(&EventFilter::request("own"), None, 10)
+        .await
+        .unwrap();
     assert!(own.items.is_empty());
 }
 

@@ -205,7 +205,7 @@ impl Bound {
         stop.cancel();
         background.close();
         background.wait().await;
-        audit::finish(&context, &log).await;
+        Box::pin(audit::finish(&context, &log)).await;
         match Arc::into_inner(failed).and_then(OnceLock::into_inner) {
             Some(error) => Err(error),
             None => Ok(result?),

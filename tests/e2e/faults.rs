@@ -138,6 +138,7 @@ fn log_in(
 ) -> Result<pb::AuthenticateResponse, Failure> {
     let mut client = AuthServiceClient::new(world.gateway().channel());
     let message = pb::AuthenticateRequest {
+        token_audiences: Vec::new(),
         access_id: method.access_id.clone(),
         k8s_auth_config: method.name.clone(),
         credential: Some(pb::authenticate_request::Credential::ServiceAccountToken(

@@ -52,6 +52,7 @@ impl Servers {
 
     fn log_in(&self, token: String) -> Code {
         let message = pb::AuthenticateRequest {
+            token_audiences: Vec::new(),
             access_id: "p-AAAAAAAAAAkA".to_owned(),
             k8s_auth_config: "k8s-conf".to_owned(),
             credential: Some(pb::authenticate_request::Credential::ServiceAccountToken(

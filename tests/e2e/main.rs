@@ -19,6 +19,7 @@ mod faults;
 mod gateways;
 mod hostile;
 mod import;
+mod jwt;
 mod key_rotation;
 mod leaks;
 mod load;

@@ -336,6 +336,7 @@ fn refusals_have_one_code_one_message_and_one_size() {
     let mut seen: Option<(Code, String, usize, Vec<String>)> = None;
     for case in set_up(&world) {
         let message = pb::AuthenticateRequest {
+            token_audiences: Vec::new(),
             access_id: case.access_id,
             k8s_auth_config: case.config,
             credential: Some(pb::authenticate_request::Credential::ServiceAccountToken(
@@ -443,6 +444,7 @@ fn a_flood_of_refusals_is_counted_and_not_stored_one_by_one() {
     let mut client = AuthServiceClient::new(world.gateway().channel());
     for _ in 0..40 {
         let message = pb::AuthenticateRequest {
+            token_audiences: Vec::new(),
             access_id: method.access_id.clone(),
             k8s_auth_config: "nowhere".to_owned(),
             credential: Some(pb::authenticate_request::Credential::ServiceAccountToken(

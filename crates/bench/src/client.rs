@@ -119,6 +119,7 @@ impl Logins {
     pub(crate) fn message(&self) -> Option<pb::AuthenticateRequest> {
         let token = self.tokens.take()?.as_ref().to_owned();
         Some(pb::AuthenticateRequest {
+            token_audiences: Vec::new(),
             access_id: self.access_id.clone(),
             k8s_auth_config: self.config.clone(),
             credential: Some(pb::authenticate_request::Credential::ServiceAccountToken(

@@ -217,6 +217,8 @@ pub(crate) fn of_field(field: &str) -> Option<&'static str> {
         "token_max_ttl" => "--token-max-ttl",
         "token_num_uses" => "--token-num-uses",
         "cap_to_presented_expiry" => "--cap-to-presented-expiry",
+        "token_format" => "--token-format",
+        "token_audiences" => "--token-audience",
         "force_sub_claims" => "--force-sub-claims",
         "audit_logs_claims" => "--audit-logs-claims",
         "delete_protection" => "--delete-protection",

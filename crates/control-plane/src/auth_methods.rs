@@ -113,6 +113,7 @@ impl AuthMethods {
         let request = request.into_inner();
         let intent = intent(request.validate_only);
         let (id, settings, roles) = creation(&request, now)?;
+        self.can_sign(&settings)?;
         let (access_type, key) = match settings.kind {
             Kind::Kubernetes(_) => (AccessType::Kubernetes, None),
             Kind::AccessKey => {
@@ -199,7 +200,9 @@ impl AuthMethods {
         let store = &self.0.store;
         own_address::keep_open(store, &method, &patch, mask.as_ref(), &cause).await?;
         let edit = |current: &AuthMethod| {
-            convert::updated_settings(current, &patch, mask.as_ref(), now).map_err(in_auth_method)
+            let settings = convert::updated_settings(current, &patch, mask.as_ref(), now);
+            let settings = settings.map_err(in_auth_method)?;
+            self.can_sign(&settings).map(|()| settings)
         };
         let updated = store.update_auth_method(&method, etag, edit, intent, &cause);
         let stored = updated
@@ -240,6 +243,15 @@ impl AuthMethods {
         Ok(pb::RenameAuthMethodResponse {
             auth_method: Some(auth_method),
         })
+    }
+
+    /// Whether what the method gives can be given.
+    fn can_sign(&self, settings: &Settings) -> Result<(), Invalid> {
+        if settings.token_format.is_jwt() && self.0.issuer.is_none() {
+            let fault = "JWTs need an issuer: start the control plane with --issuer-url";
+            return Err(Invalid::field("auth_method.token_format", fault));
+        }
+        Ok(())
     }
 
     /// The method with its keys' uses, and what there is to warn of.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use postern_core::access_token::{AccessToken, TokenHash};
+use postern_core::access_token::TokenHash;
 use postern_core::clock::Clock;
 use postern_core::ip;
 use postern_core::permission::Permission;
@@ -15,6 +15,7 @@ use crate::calls;
 use crate::context::Context;
 use crate::gateways::GatewayCertificates;
 use crate::identity::{Administrator, Asker, CallingGateway, Identity, OnBehalf};
+use crate::jwts;
 use crate::metrics::AuditCounts;
 use crate::store::{Session, Store};
 
@@ -40,11 +41,11 @@ impl Sessions {
     }
 
     async fn session(&self, token: &BearerToken) -> Result<Option<(TokenHash, Session)>, Error> {
-        let Ok(token) = token.expose().parse::<AccessToken>() else {
+        let now = self.clock.now();
+        let Some(hash) = jwts::known_by(&self.store, token.expose(), now).await? else {
             return Ok(None);
         };
-        let hash = token.hash();
-        let session = self.store.session(&hash, self.clock.now()).await?;
+        let session = self.store.session(&hash, now).await?;
         Ok(session.map(|session| (hash, session)))
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::gateways::GatewayCertificates;
+use crate::jwts::Opened;
 use crate::limits::SubjectLimits;
 use crate::metrics::Metrics;
 use crate::store::{Intent, Store, StoreError};
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) keys: Arc<OwnKeys>,
     /// `None`: no JWT can be issued.
     pub(crate) issuer: Option<IssuerUrl>,
+    pub(crate) opened: Arc<Opened>,
     /// What the database holds, once it is open.
     pub(crate) deployment: Arc<OnceLock<Uuid>>,
     pub(crate) certificates: GatewayCertificates,

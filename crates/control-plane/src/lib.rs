@@ -17,6 +17,7 @@ mod context;
 mod failure;
 mod gateways;
 mod identity;
+mod jwts;
 pub mod key_file;
 mod key_set;
 mod keys;
@@ -115,6 +116,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
             clock: config.clock,
             keys: Arc::new(config.keys),
             issuer: config.issuer.or(named),
+            opened: Arc::default(),
             deployment: Arc::default(),
             certificates: GatewayCertificates::new(
                 config.require_gateway_certificate,

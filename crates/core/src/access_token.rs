@@ -135,6 +135,12 @@ impl TokenHash {
         Self(hash)
     }
 
+    /// What a JWT is stored under, whose signature isn't the same each time that it is signed. No
+    /// text of an opaque token has it.
+    pub fn of_jwt(accessor: &Accessor) -> Self {
+        Self::of(&format!("jwt {accessor}"))
+    }
+
     /// Its 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

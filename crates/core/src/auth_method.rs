@@ -16,9 +16,11 @@ use crate::seconds::Seconds;
 use crate::sub_claim::SubClaimName;
 
 mod token_bounds;
+mod token_format;
 mod token_life;
 
 pub use token_bounds::{PresentedLimit, TokenBounds, TokenTraits};
+pub use token_format::{TokenAudiences, TokenFormat, check_audience};
 pub use token_life::{
     DEFAULT_TOKEN_TTL, MAX_TOKEN_TTL, TokenMaxTtl, TokenTtl, TokenTtlError, TokenUses,
     TokenUsesError,
@@ -58,6 +60,8 @@ pub struct Settings {
     pub token_num_uses: Option<TokenUses>,
     /// A token ends with the token that was presented for it, if that is earlier.
     pub cap_to_presented_expiry: bool,
+    /// What a token looks like.
+    pub token_format: TokenFormat,
     /// Every login is refused.
     pub disabled: bool,
     /// Where clients must log in from; empty: anywhere.
@@ -155,6 +159,7 @@ impl Settings {
             token_max_ttl: None,
             token_num_uses: None,
             cap_to_presented_expiry: false,
+            token_format: TokenFormat::Opaque,
             disabled: false,
             bound_ips: Vec::new(),
             gw_bound_ips: Vec::new(),
@@ -185,6 +190,7 @@ impl Settings {
         }
         self.check_ttls(&mut faults);
         self.check_cap(&mut faults);
+        self.check_format(&mut faults);
         self.check_sub_claims(&mut faults);
         if let Kind::Kubernetes(kubernetes) = &self.kind {
             kubernetes.check(&mut faults);
@@ -212,6 +218,24 @@ impl Settings {
             Kind::Kubernetes(_) => return,
         };
         faults.add("cap_to_presented_expiry", fault);
+    }
+
+    /// What can only be kept by asking can't be asked of whoever verifies offline.
+    fn check_format(&self, faults: &mut Violations) {
+        if !self.token_format.is_jwt() {
+            return;
+        }
+        if self.token_num_uses.is_some() {
+            let fault = "can't be counted for JWTs, which are verified without asking";
+            faults.add("token_num_uses", fault);
+        }
+        if !self.bound_ips.is_empty() {
+            let fault = "can't be kept for JWTs, which are verified without asking";
+            faults.add("bound_ips", fault);
+        }
+        if matches!(self.kind, Kind::AccessKey) {
+            faults.add("token_format", "JWTs are for Kubernetes methods");
+        }
     }
 
     fn check_sub_claims(&self, faults: &mut Violations) {

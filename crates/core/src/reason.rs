@@ -110,6 +110,8 @@ reasons! {
     ConditionFailed = "CONDITION_FAILED",
     /// The method has no rules.
     NoRules = "NO_RULES",
+    /// An audience was asked for that the method's `token_audiences` don't list.
+    TokenAudienceNotAllowed = "TOKEN_AUDIENCE_NOT_ALLOWED",
     /// The assertion isn't a well-formed JWS of its type.
     AssertionMalformed = "ASSERTION_MALFORMED",
     /// The assertion's `kid` is no key of the method.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use postern_core::access_id::{AccessId, AccessIdError};
 use postern_core::access_token::{AccessToken, AccessTokenError};
+use postern_core::auth_method::{MAX_LIST, check_audience};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::resource_id::{ResourceId, ResourceIdError};
 use postern_proto::pb;
@@ -40,11 +41,14 @@ impl AuthHandler {
         request: Request<pb::AuthenticateRequest>,
     ) -> Result<pb::AuthenticateResponse, Error> {
         let (caller, deadline) = (request.caller()?, request.deadline()?);
-        let (access_id, config, token) = parse(request.into_inner())?;
+        let request = request.into_inner();
+        let token_audiences = request.token_audiences.clone();
+        let (access_id, config, token) = parse(request)?;
         let attempt = Attempt {
             access_id,
             config,
             token,
+            token_audiences,
             caller,
             deadline,
         };
@@ -98,9 +102,24 @@ fn parse(
         }
         _ => faults.check("service_account_token", Err(EMPTY)),
     };
-    match (access_id, config, token) {
-        (Some(access_id), Some(config), Some(token)) => Ok((access_id, config, token)),
-        _ => Err(faults.into_invalid()),
+    check_audiences(&mut faults, &request.token_audiences);
+    let (Some(access_id), Some(config), Some(token)) = (access_id, config, token) else {
+        return Err(faults.into_invalid());
+    };
+    faults.finish()?;
+    Ok((access_id, config, token))
+}
+
+/// Whether a method lists them is no word for who hasn't logged in yet.
+fn check_audiences(faults: &mut Violations, audiences: &[String]) {
+    if audiences.len() > MAX_LIST {
+        faults.add(
+            "token_audiences",
+            format!("has more than {MAX_LIST} entries"),
+        );
+    }
+    for (i, audience) in audiences.iter().take(MAX_LIST).enumerate() {
+        faults.check(format!("token_audiences[{i}]"), check_audience(audience));
     }
 }
 
@@ -116,6 +135,7 @@ fn parse_renewal(
         parsed => faults.check("access_token", parsed),
     };
     let login = parse(pb::AuthenticateRequest {
+        token_audiences: Vec::new(),
         access_id: request.access_id,
         k8s_auth_config: request.k8s_auth_config,
         credential: request
@@ -134,6 +154,7 @@ fn parse_renewal(
         access_id,
         config,
         token,
+        token_audiences: Vec::new(),
         caller,
         deadline,
     };
@@ -155,7 +176,13 @@ fn response(granted: Granted) -> pb::AuthenticateResponse {
         answer,
     } = granted;
     pb::AuthenticateResponse {
-        access_token: access_token.expose().to_owned(),
+        access_token: match answer.token_format() {
+            pb::TokenFormat::Jwt => answer.access_token.clone(),
+            pb::TokenFormat::Opaque | pb::TokenFormat::Unspecified => {
+                access_token.expose().to_owned()
+            }
+        },
+        token_format: answer.token_format,
         accessor: answer.accessor,
         expire_time: answer.expire_time,
         expires_in: answer.expires_in,
@@ -169,6 +196,7 @@ mod tests {
 
     fn request(access_id: &str, config: &str, token: Option<&str>) -> pb::AuthenticateRequest {
         pb::AuthenticateRequest {
+            token_audiences: Vec::new(),
             access_id: access_id.to_owned(),
             k8s_auth_config: config.to_owned(),
             credential: token.map(|token| Credential::ServiceAccountToken(token.to_owned())),

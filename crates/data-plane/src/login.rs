@@ -72,6 +72,8 @@ pub(crate) struct Attempt {
     /// The K8s auth config's name at this gateway.
     pub(crate) config: ResourceId,
     pub(crate) token: SecretString,
+    /// For whom a JWT is asked to be; empty: for all that the method lists.
+    pub(crate) token_audiences: Vec<String>,
     pub(crate) caller: Caller,
     pub(crate) deadline: Deadline,
 }
@@ -85,8 +87,9 @@ enum Purpose {
 
 /// A login that succeeded.
 pub(crate) struct Granted {
+    /// What was drawn for it: the token, unless the control plane has made another one.
     pub(crate) access_token: AccessToken,
-    /// What the control plane says of the token.
+    /// What the control plane says of the token, or the token itself where it is a JWT.
     pub(crate) answer: pb::ExchangeAssertionResponse,
 }
 
@@ -325,6 +328,7 @@ impl Login {
             access_id: attempt.access_id.to_string(),
             assertion,
             request_id: attempt.caller.request_id.to_string(),
+            token_audiences: attempt.token_audiences.clone(),
         };
         // Sent later than it lives, it would be refused for what is an outage.
         let deadline = attempt.deadline.within(life.get());

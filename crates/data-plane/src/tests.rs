@@ -110,6 +110,7 @@ async fn it_starts_without_a_control_plane_says_what_it_is_and_stops() {
 async fn a_login_before_there_is_a_snapshot_is_an_outage_and_no_refusal() {
     let gateway = gateway().await;
     let request = pb::AuthenticateRequest {
+        token_audiences: Vec::new(),
         access_id: "p-abcdefghijkl".to_owned(),
         k8s_auth_config: "k8s-conf".to_owned(),
         credential: Some(pb::authenticate_request::Credential::ServiceAccountToken(

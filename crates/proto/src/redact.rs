@@ -49,8 +49,8 @@ macro_rules! redacted {
     };
 }
 
-redacted!(pb::AuthenticateRequest { access_id, k8s_auth_config, credential; });
-redacted!(pb::AuthenticateResponse { accessor, expire_time, expires_in, sub_claims; access_token });
+redacted!(pb::AuthenticateRequest { access_id, k8s_auth_config, credential, token_audiences; });
+redacted!(pb::AuthenticateResponse { accessor, expire_time, expires_in, sub_claims, token_format; access_token });
 redacted!(pb::AuthenticateAccessKeyRequest { access_id, gateway; access_key });
 redacted!(pb::AuthenticateAccessKeyResponse {
     accessor, expire_time, expires_in, gateway, deployment_id; access_token
@@ -61,7 +61,8 @@ redacted!(pb::CreateGatewayResponse { gateway, deployment_id, warnings; access_k
 redacted!(pb::CreateAuthMethodResponse { auth_method, warnings; access_key });
 redacted!(pb::RotateAccessKeyResponse { auth_method; access_key });
 redacted!(pb::RotateCredentialResponse { gateway, deployment_id; access_key });
-redacted!(pb::ExchangeAssertionRequest { access_id, request_id; assertion });
+redacted!(pb::ExchangeAssertionRequest { access_id, request_id, token_audiences; assertion });
+redacted!(pb::ExchangeAssertionResponse { accessor, expire_time, expires_in, sub_claims, token_format; access_token });
 redacted!(pb::AuthServiceRenewRequest { access_id, k8s_auth_config, credential; access_token });
 redacted!(pb::IntrospectRequest { client_address, caller_address; token });
 redacted!(pb::AuthorizeRequest { client_address, caller_address, path, capability; token });
@@ -242,6 +243,7 @@ mod tests {
     #[test]
     fn what_is_no_secret_is_still_printed() {
         let request = pb::ExchangeAssertionRequest {
+            token_audiences: Vec::new(),
             access_id: "p-abcdefghijkl".to_owned(),
             assertion: secret(),
             request_id: String::new(),

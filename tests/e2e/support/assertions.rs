@@ -121,6 +121,7 @@ impl World {
     ) -> (String, Result<pb::ExchangeAssertionResponse, Failure>) {
         let request_id = RequestId::generate().to_string();
         let message = pb::ExchangeAssertionRequest {
+            token_audiences: Vec::new(),
             access_id: access_id.to_owned(),
             assertion: assertion.to_owned(),
             request_id: request_id.clone(),

@@ -60,6 +60,7 @@ impl Load {
 pub(crate) fn login(world: &World, method: &Method) -> pb::AuthenticateRequest {
     let token = world.pod_token("mypod1");
     pb::AuthenticateRequest {
+        token_audiences: Vec::new(),
         access_id: method.access_id.clone(),
         k8s_auth_config: method.name.clone(),
         credential: Some(pb::authenticate_request::Credential::ServiceAccountToken(

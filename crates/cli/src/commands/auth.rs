@@ -30,6 +30,9 @@ pub(crate) struct AuthArgs {
     /// File of the service-account token; `-` is standard input [default: the pod's mounted token]
     #[arg(long, value_name = "FILE")]
     k8s_service_account_token_file: Option<String>,
+    /// Audience that a JWT is to be for [default: all that the auth method lists]
+    #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
+    token_audience: Vec<String>,
 }
 
 pub(crate) async fn run(
@@ -47,12 +50,12 @@ pub(crate) async fn run(
     let config = present("--k8s-auth-config-name", &args.k8s_auth_config_name)?;
     let token = args.token()?;
     let gateway = Session::open(connection)?.gateway().await?;
-    let mut result = log_in(&gateway, &access_id, &config, &token).await;
+    let mut result = args.log_in(&gateway, &access_id, &config, &token).await;
     if args.is_projected() && is_refusal(&result) {
         // The kubelet replaces the file while we run: an old token is worth one second look.
         let again = args.token()?;
         if again.expose_secret() != token.expose_secret() {
-            result = log_in(&gateway, &access_id, &config, &again).await;
+            result = args.log_in(&gateway, &access_id, &config, &again).await;
         }
     }
     let response = result.map_err(|failure| Failure::of_call(&gateway.label, failure))?;
@@ -71,27 +74,29 @@ impl AuthArgs {
         let from_stdin = self.k8s_service_account_token_file.as_deref() == Some("-");
         self.k8s_service_account_token.is_none() && !from_stdin
     }
-}
 
-async fn log_in(
-    gateway: &Server,
-    access_id: &str,
-    config: &str,
-    token: &SecretString,
-) -> Result<pb::AuthenticateResponse, RpcFailure> {
-    use pb::authenticate_request::Credential;
-    let request = pb::AuthenticateRequest {
-        access_id: access_id.to_owned(),
-        k8s_auth_config: config.to_owned(),
-        credential: Some(Credential::ServiceAccountToken(
-            token.expose_secret().to_owned(),
-        )),
-    };
-    gateway
-        .call_as(&request, |channel, request| async move {
-            AuthServiceClient::new(channel).authenticate(request).await
-        })
-        .await
+    async fn log_in(
+        &self,
+        gateway: &Server,
+        access_id: &str,
+        config: &str,
+        token: &SecretString,
+    ) -> Result<pb::AuthenticateResponse, RpcFailure> {
+        use pb::authenticate_request::Credential;
+        let request = pb::AuthenticateRequest {
+            access_id: access_id.to_owned(),
+            k8s_auth_config: config.to_owned(),
+            credential: Some(Credential::ServiceAccountToken(
+                token.expose_secret().to_owned(),
+            )),
+            token_audiences: self.token_audience.clone(),
+        };
+        gateway
+            .call_as(&request, |channel, request| async move {
+                AuthServiceClient::new(channel).authenticate(request).await
+            })
+            .await
+    }
 }
 
 fn is_refusal(result: &Result<pb::AuthenticateResponse, RpcFailure>) -> bool {
@@ -108,6 +113,10 @@ fn print(flags: &OutputFlags, response: pb::AuthenticateResponse) -> Result<(), 
         .ok_or_else(|| Failure::new(Exit::Unavailable, "the gateway's answer has no expiry"))?;
     let document = json!({
         "token": response.access_token,
+        "token_format": match response.token_format() {
+            pb::TokenFormat::Jwt => "jwt",
+            pb::TokenFormat::Opaque | pb::TokenFormat::Unspecified => "opaque",
+        },
         "expiration": expiration.to_string(),
     });
     let text = format!(

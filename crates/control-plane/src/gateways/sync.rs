@@ -13,6 +13,7 @@ use postern_core::assertion;
 use postern_core::invalid::Violations;
 use postern_core::reason::DenyReason;
 use postern_core::subject::SubjectLimit;
+use postern_proto::convert::auth_method::token_format_to_pb;
 use postern_proto::convert::{audit, time};
 use postern_proto::pb;
 use postern_proto::pb::gateway_sync_service_server::GatewaySyncService;
@@ -21,6 +22,7 @@ use postern_rpc::error::Error;
 use postern_rpc::metrics::Scope;
 use postern_rpc::request::RequestExt as _;
 use postern_rpc::request_id::RequestId;
+use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -28,6 +30,7 @@ use super::feed;
 use crate::context::Context;
 use crate::failure;
 use crate::identity::{CallingGateway, OnBehalf};
+use crate::jwts;
 use crate::metrics::Login;
 use crate::store::{Exchange, Exchanged, Granted, Limited};
 
@@ -135,7 +138,7 @@ impl GatewaySync {
         match exchanged {
             Exchanged::Granted(granted) => {
                 self.note_key_use(&exchange).await;
-                Ok(response(&granted, exchange.now))
+                response(&self.context, &granted, exchange.now)
             }
             // Clocks that differ are the servers' own fault, and no word about the pod.
             Exchanged::Refused(DenyReason::AssertionStale) => Err(Error::permission_denied(
@@ -192,6 +195,7 @@ impl GatewaySync {
             gateway: gateway.identity,
             gateway_ip,
             deployment: self.context.deployment()?,
+            token_audiences: request.token_audiences,
             accessor: Accessor::generate().map_err(failure::of_randomness)?,
             request_id: request_id.to_string(),
             now: self.context.now(),
@@ -222,13 +226,21 @@ impl GatewaySync {
     }
 }
 
-fn response(granted: &Granted, now: jiff::Timestamp) -> pb::ExchangeAssertionResponse {
-    pb::ExchangeAssertionResponse {
+fn response(
+    context: &Context,
+    granted: &Granted,
+    now: jiff::Timestamp,
+) -> Result<pb::ExchangeAssertionResponse, Error> {
+    let jwt = granted.jwt.as_deref();
+    let access_token = jwt.map(|jwt| jwts::sign(context, jwt)).transpose()?;
+    Ok(pb::ExchangeAssertionResponse {
         accessor: granted.accessor.to_string(),
         expire_time: Some(time::timestamp(granted.expire_time)),
         expires_in: Some(time::duration(granted.expire_time.duration_since(now))),
         sub_claims: audit::sub_claims(&granted.sub_claims),
-    }
+        token_format: token_format_to_pb(jwt.is_some()).into(),
+        access_token: access_token.map_or_else(String::new, |jwt| jwt.expose_secret().to_owned()),
+    })
 }
 
 /// Both credentials were checked on the way here; what is left is whether the method is one

@@ -14,6 +14,7 @@ use postern_core::sealed_config::ConfigView;
 use postern_core::seconds::Seconds;
 use serde::Serialize;
 
+use super::rows::format;
 use super::{BoxedKey, Gateway, KeyOverlap, NewKey};
 
 #[derive(Serialize)]
@@ -28,6 +29,9 @@ struct MethodDocument<'m> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token_num_uses: Option<u32>,
     cap_to_presented_expiry: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    token_audiences: &'m [String],
+    token_format: &'static str,
     disabled: bool,
     bound_ips: Vec<String>,
     gw_bound_ips: Vec<String>,
@@ -133,6 +137,8 @@ pub(super) fn method(method: &AuthMethod) -> Option<String> {
         token_max_ttl_seconds: settings.token_max_ttl.map(Seconds::as_secs),
         token_num_uses: settings.token_num_uses.map(TokenUses::get),
         cap_to_presented_expiry: settings.cap_to_presented_expiry,
+        token_audiences: settings.token_format.audiences(),
+        token_format: format(settings.token_format.is_jwt()),
         disabled: settings.disabled,
         bound_ips: blocks(&settings.bound_ips),
         gw_bound_ips: blocks(&settings.gw_bound_ips),

@@ -63,12 +63,12 @@ pub(crate) use instances::{Instance, Instances};
 pub(crate) use key_uses::{KeyUse, KeyUses};
 pub(crate) use page::Page;
 pub(crate) use revocation::{Block, BlockCursor, Blocked, LiveToken, TokenFilter};
-pub(crate) use signing::BoxedKey;
+pub(crate) use signing::{BoxedKey, Signer};
 pub(crate) use types::{
     AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, Exchange,
     Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, Limited, LogIn,
     LoggedIn, MethodRef, NewAssociation, Recovery, RevokePods, Session, Snapshot, SpeaksFor,
-    TokenPod,
+    TokenPod, Unsigned,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};
 pub(crate) use worth::{
@@ -747,6 +747,11 @@ impl Store {
     /// Those that can still verify something; the one that signs first, then the newest.
     pub(crate) async fn signing_keys(&self, now: Timestamp) -> Read<Vec<BoxedKey>> {
         on_engine!(self.signing_keys(now))
+    }
+
+    /// `None` also for one that verifies nothing any more.
+    pub(crate) async fn signing_key(&self, id: &KeyId, now: Timestamp) -> Read<Option<BoxedKey>> {
+        on_engine!(self.signing_key(id, now))
     }
 
     /// Keeps an active key where none is; does nothing where one is.

@@ -28,9 +28,9 @@ pub(super) use config::ConfigRow;
 pub(super) use gateway::GatewayRow;
 pub(super) use instance::InstanceRow;
 pub(super) use live_token::LiveTokenRow;
-pub(super) use method::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods};
+pub(super) use method::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, format, methods};
 pub(super) use role::{AssociationRow, RoleColumns, RoleRow, held};
-pub(super) use signing_key::SigningKeyRow;
+pub(super) use signing_key::{SignerRow, SigningKeyRow};
 pub(super) use token::{TokenRow, TokenSubject};
 
 /// Names the row in errors.

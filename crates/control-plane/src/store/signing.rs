@@ -11,6 +11,13 @@ pub(crate) struct BoxedKey {
     pub(crate) sealed: Sealed,
 }
 
+/// The private half of the key that signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signer {
+    pub(crate) key_id: KeyId,
+    pub(crate) sealed: Sealed,
+}
+
 /// The full name.
 pub(crate) fn name(id: &KeyId) -> String {
     format!("signingKeys/{id}")

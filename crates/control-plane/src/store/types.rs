@@ -14,6 +14,7 @@ use postern_core::audit::{Component, Event, EventKind};
 use postern_core::auth_method::AuthMethod;
 use postern_core::facts::SubClaims;
 use postern_core::ip::IpBlock;
+use postern_core::jwt;
 use postern_core::meta::Stored;
 use postern_core::permission::Permissions;
 use postern_core::reason::DenyReason;
@@ -22,9 +23,8 @@ use postern_core::sealed_config::SealedConfig;
 use postern_core::subject::SubjectLimit;
 use uuid::Uuid;
 
+use super::signing::Signer;
 use crate::limits::SubjectLimits;
-
-/// Gets every new audit record once, after its commit. Never waits.
 pub(crate) type AuditSink = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Who caused a write, and when: what its audit record says.
@@ -227,6 +227,8 @@ pub(crate) struct Exchange {
     pub(crate) gateway: GatewayIdentity,
     pub(crate) gateway_ip: Option<IpAddr>,
     pub(crate) deployment: Uuid,
+    /// For whom a JWT is asked to be; empty: for all that the method lists.
+    pub(crate) token_audiences: Vec<String>,
     /// Drawn by the caller; the token's public name unless it has one already.
     pub(crate) accessor: Accessor,
     pub(crate) request_id: String,
@@ -260,6 +262,26 @@ pub(crate) struct Granted {
     pub(crate) sub_claims: SubClaims,
     /// It was there before, and lives longer now.
     pub(crate) renewed: bool,
+    /// `None`: it is opaque.
+    pub(crate) jwt: Option<Box<Unsigned>>,
+}
+
+/// A JWT before its signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unsigned {
+    pub(crate) claims: jwt::Claims,
+    /// The key that signs as of the exchange; `None`: there is none.
+    pub(crate) signer: Option<Signer>,
+}
+
+impl Unsigned {
+    /// Before the key was read.
+    pub(super) fn of(claims: jwt::Claims) -> Box<Self> {
+        Box::new(Self {
+            claims,
+            signer: None,
+        })
+    }
 }
 
 /// All that one gateway needs, as of one revision.

@@ -61,6 +61,26 @@ pub(crate) enum Subject {
     AccessKey,
 }
 
+impl Subject {
+    /// As it is written, of a token of that method.
+    pub(crate) fn of(&self, access_id: &AccessId) -> String {
+        match self {
+            Self::AccessKey => access_id.to_string(),
+            Self::Workload {
+                config_uid,
+                service_account_uid,
+                pod_uid,
+            } => {
+                let account = format!("k8s:{config_uid}:{service_account_uid}");
+                match pod_uid {
+                    Some(pod_uid) => format!("{account}:{pod_uid}"),
+                    None => account,
+                }
+            }
+        }
+    }
+}
+
 /// A token by what is known of it.
 #[derive(Debug, Clone)]
 pub(crate) enum WhichToken {

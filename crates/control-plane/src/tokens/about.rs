@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use postern_core::access_id::AccessType;
-use postern_core::access_token::{AccessToken, TokenHash};
+use postern_core::access_token::TokenHash;
 use postern_core::permission::{Permission, Permissions};
 use postern_rpc::caller::Caller;
 use postern_rpc::error::Error;
@@ -13,6 +13,7 @@ use tonic::Request;
 use crate::authorizer;
 use crate::context::Context;
 use crate::identity::{Administrator, Asker};
+use crate::jwts;
 use crate::store::{Cause, Session, Shown};
 
 /// A token that somebody asks about.
@@ -22,11 +23,6 @@ pub(super) struct About<'m> {
     caller: Caller,
     /// `None`: the asker's own.
     another: Option<&'m str>,
-}
-
-/// What the database knows a token by; `None` for what can be no token of ours.
-pub(super) fn known_by(text: &str) -> Option<TokenHash> {
-    Some(text.parse::<AccessToken>().ok()?.hash())
 }
 
 /// An address that somebody says; an unknown one is empty.
@@ -75,9 +71,10 @@ impl<'m> About<'m> {
         self.another.is_none()
     }
 
-    /// What the database knows it by.
-    pub(super) fn token(&self) -> Option<TokenHash> {
-        known_by(self.another.unwrap_or(self.asker.token.expose()))
+    /// What the database knows it by; `None` for what is no token of ours.
+    pub(super) async fn token(&self, context: &Context) -> Result<Option<TokenHash>, Error> {
+        let text = self.another.unwrap_or(self.asker.token.expose());
+        Ok(jwts::known_by(&context.store, text, context.now()).await?)
     }
 
     /// Where its holder shows it: there where the call comes from.
@@ -93,11 +90,13 @@ impl<'m> About<'m> {
         }
     }
 
-    /// Whom the asker's own token stands for: one use of it.
-    pub(super) async fn session(&self, context: &Context) -> Result<Session, Error> {
-        let token = known_by(self.asker.token.expose()).ok_or_else(|| self.unknown())?;
+    /// The asker's own token and whom it stands for: one use of it.
+    pub(super) async fn session(&self, context: &Context) -> Result<(TokenHash, Session), Error> {
+        let own = self.asker.token.expose();
+        let token = jwts::known_by(&context.store, own, context.now()).await?;
+        let token = token.ok_or_else(|| self.unknown())?;
         let session = context.store.session(&token, context.now()).await?;
-        session.ok_or_else(|| self.unknown())
+        Ok((token, session.ok_or_else(|| self.unknown())?))
     }
 
     /// The asker's own token is no good.
@@ -111,10 +110,9 @@ impl<'m> About<'m> {
     /// The asker, who may ask about others' tokens.
     pub(super) fn permitted(
         &self,
-        session: Session,
+        (token, session): (TokenHash, Session),
         permission: Permission,
     ) -> Result<Administrator, Error> {
-        let token = known_by(self.asker.token.expose()).ok_or_else(|| self.unknown())?;
         let holder = authorizer::holder(token, session, permission, self.caller.ip)?;
         // A gateway sees what it relays, and an administrator's token opens more than this.
         let administrator = holder.access_id.access_type() == AccessType::AccessKey;

@@ -6,7 +6,7 @@ use postern_proto::convert::{audit, time};
 use postern_proto::pb;
 use uuid::Uuid;
 
-use crate::store::{Introspected, Prolonged, Subject};
+use crate::store::{Introspected, Prolonged};
 
 /// For whatever isn't a good token, and the same whatever it is.
 pub(super) fn inactive() -> pb::IntrospectResponse {
@@ -21,7 +21,7 @@ pub(super) fn active(
     let aud = token.sub_claims.get("aud").cloned().unwrap_or_default();
     pb::IntrospectResponse {
         active: true,
-        sub: subject(&token),
+        sub: token.subject.of(&token.access_id),
         accessor: token.accessor.to_string(),
         access_id: token.access_id.to_string(),
         iss: format!("urn:postern:{deployment}"),
@@ -54,22 +54,5 @@ pub(super) fn decided(decided: Authorization) -> pb::AuthorizeResponse {
         Authorization::Allowed(decider) => by(decider, true),
         Authorization::Denied(decider) => by(decider, false),
         Authorization::NotAllowed => pb::AuthorizeResponse::default(),
-    }
-}
-
-fn subject(token: &Introspected) -> String {
-    match &token.subject {
-        Subject::AccessKey => token.access_id.to_string(),
-        Subject::Workload {
-            config_uid,
-            service_account_uid,
-            pod_uid,
-        } => {
-            let account = format!("k8s:{config_uid}:{service_account_uid}");
-            match pod_uid {
-                Some(pod_uid) => format!("{account}:{pod_uid}"),
-                None => account,
-            }
-        }
     }
 }

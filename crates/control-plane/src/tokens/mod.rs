@@ -6,7 +6,7 @@
 mod about;
 mod answer;
 
-use postern_core::access_token::Accessor;
+use postern_core::access_token::{Accessor, TokenHash};
 use postern_core::permission::Permission;
 use postern_core::role::Authorization;
 use postern_proto::pb;
@@ -108,7 +108,7 @@ async fn introspected(
     about: &About<'_>,
     shown: Shown,
 ) -> Result<pb::IntrospectResponse, Error> {
-    let Some(token) = about.token() else {
+    let Some(token) = about.token(context).await? else {
         return Ok(answer::inactive());
     };
     let now = context.now();
@@ -135,7 +135,7 @@ impl Tokens {
         let about = About::of(request, &message.token, &message.caller_address)?;
         let shown = shown(&self.0, &about, &message.client_address).await?;
         let (path, capability) = asked(&message.path, message.capability())?;
-        let Some(token) = about.token() else {
+        let Some(token) = about.token(&self.0).await? else {
             return Ok(answer::decided(Authorization::NotAllowed));
         };
         let now = self.0.now();
@@ -157,10 +157,10 @@ impl Tokens {
                 true => None,
                 false => Some(self.revoker(&about, about.session(&self.0).await?)?),
             };
-            (about.token().map(WhichToken::Hash), by)
+            (about.token(&self.0).await?.map(WhichToken::Hash), by)
         } else {
             let session = about.session(&self.0).await?;
-            let own = matches!(&session, Session::Holder { accessor, .. }
+            let own = matches!(&session.1, Session::Holder { accessor, .. }
                 if accessor.as_str() == message.accessor);
             let by = match own {
                 true => None,
@@ -182,7 +182,11 @@ impl Tokens {
         Ok(pb::RevokeResponse {})
     }
 
-    fn revoker(&self, about: &About<'_>, session: Session) -> Result<Administrator, Error> {
+    fn revoker(
+        &self,
+        about: &About<'_>,
+        session: (TokenHash, Session),
+    ) -> Result<Administrator, Error> {
         about.permitted(session, Permission::TokensRevoke)
     }
 
@@ -191,7 +195,8 @@ impl Tokens {
         request: Request<pb::TokenServiceRenewRequest>,
     ) -> Result<pb::TokenServiceRenewResponse, Error> {
         let about = About::of(&request, "", &request.get_ref().caller_address)?;
-        let token = about.token().ok_or_else(|| about.unknown())?;
+        let token = about.token(&self.0).await?;
+        let token = token.ok_or_else(|| about.unknown())?;
         let renewal = Renewal {
             token,
             shown: about.shown_here(),

@@ -161,6 +161,7 @@ impl World {
             jti: Uuid::now_v7(),
         };
         pb::ExchangeAssertionRequest {
+            token_audiences: Vec::new(),
             access_id: setup.method.access_id.clone(),
             assertion: assertion::sign(grant, &terms, &setup.key).unwrap(),
             request_id: RequestId::generate().to_string(),

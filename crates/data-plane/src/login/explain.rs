@@ -80,6 +80,7 @@ impl Login {
             access_id: access_id?,
             config: question.config,
             token: question.token,
+            token_audiences: Vec::new(),
             caller: Caller {
                 ip: question.client_ip,
                 ..question.caller

@@ -58,6 +58,7 @@ fn attempt(token: &str) -> Attempt {
         access_id: "p-abcdefghijkl".parse().unwrap(),
         config: "k8s-conf".parse().unwrap(),
         token: SecretString::from(token),
+        token_audiences: Vec::new(),
         caller: Caller {
             ip: Some([10, 2, 3, 4].into()),
             user_agent: Some("test".to_owned()),

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use postern_core::auth_method::{
-    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenTtl, TokenUses,
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenFormat,
+    TokenTtl, TokenUses,
 };
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::ip::IpBlock;
@@ -44,6 +45,7 @@ fn settings_keeping(
     let token_max_ttl = seconds(&mut faults, "token_max_ttl", wire.token_max_ttl);
     let uses = TokenUses::parse(wire.token_num_uses.unwrap_or_default().into());
     let token_num_uses = faults.check("token_num_uses", uses).flatten();
+    let token_format = faults.absorb(self::token_format(wire));
     let audit_logs_claims = each(&mut faults, "audit_logs_claims", &wire.audit_logs_claims);
     let kind = match &wire.r#type {
         Some(pb::auth_method::Type::Kubernetes(kubernetes)) => faults
@@ -66,7 +68,7 @@ fn settings_keeping(
             "is for Kubernetes methods: nobody logs in with an access key through a gateway",
         );
     }
-    let (Some(token_ttl), Some(kind)) = (token_ttl, kind) else {
+    let (Some(token_ttl), Some(token_format), Some(kind)) = (token_ttl, token_format, kind) else {
         return Err(faults.into_invalid());
     };
     let settings = Settings {
@@ -76,6 +78,7 @@ fn settings_keeping(
         token_max_ttl,
         token_num_uses,
         cap_to_presented_expiry: wire.cap_to_presented_expiry.unwrap_or_default(),
+        token_format,
         disabled: wire.disabled.unwrap_or_default(),
         bound_ips,
         gw_bound_ips,
@@ -87,6 +90,26 @@ fn settings_keeping(
     faults.absorb(settings.check());
     faults.finish()?;
     Ok(settings)
+}
+
+fn token_format(wire: &pb::AuthMethod) -> Result<TokenFormat, Invalid> {
+    let jwt = match pb::TokenFormat::try_from(wire.token_format) {
+        Ok(pb::TokenFormat::Unspecified | pb::TokenFormat::Opaque) => false,
+        Ok(pb::TokenFormat::Jwt) => true,
+        Err(_) => {
+            let fault = format!("{} is no token format", wire.token_format);
+            return Err(Invalid::field("token_format", fault));
+        }
+    };
+    TokenFormat::parse(jwt, wire.token_audiences.clone())
+}
+
+/// As on the wire.
+pub fn token_format_to_pb(jwt: bool) -> pb::TokenFormat {
+    match jwt {
+        true => pb::TokenFormat::Jwt,
+        false => pb::TokenFormat::Opaque,
+    }
 }
 
 fn each<T>(faults: &mut Violations, field: &str, texts: &[String]) -> Vec<T>
@@ -232,6 +255,8 @@ pub fn to_pb(method: &AuthMethod) -> pb::AuthMethod {
         token_max_ttl: settings.token_max_ttl.map(|max| time::from_std(max.get())),
         token_num_uses: settings.token_num_uses.map(|uses| uses.get().cast_signed()),
         cap_to_presented_expiry: Some(settings.cap_to_presented_expiry),
+        token_format: token_format_to_pb(settings.token_format.is_jwt()).into(),
+        token_audiences: settings.token_format.audiences().to_vec(),
         force_sub_claims: Some(settings.force_sub_claims),
         audit_logs_claims: settings
             .audit_logs_claims

@@ -74,6 +74,12 @@ pub(crate) struct SettingFlags {
     /// End a token with the service-account token that it was given for, if that is earlier
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     cap_to_presented_expiry: Option<bool>,
+    /// What access tokens look like: opaque, or jwt, which others verify without asking [default: opaque]
+    #[arg(long, value_name = "FORMAT", value_parser = ["opaque", "jwt"])]
+    token_format: Option<String>,
+    /// Audience that a JWT can be for; with --token-format jwt
+    #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
+    token_audience: Vec<String>,
     /// Take tokens without expiry, as Secrets hold them [default: refused]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     allow_legacy_tokens: Option<bool>,
@@ -192,10 +198,26 @@ impl SettingFlags {
         method.cap_to_presented_expiry = self
             .cap_to_presented_expiry
             .or(method.cap_to_presented_expiry);
+        self.apply_format(method);
         method.disabled = self.disabled.or(method.disabled);
         method.force_sub_claims = self.force_sub_claims.or(method.force_sub_claims);
         method.delete_protection = self.delete_protection.or(method.delete_protection);
         self.apply_to_tokens(kubernetes_of(method)?)
+    }
+
+    /// Opaque tokens are for nobody in particular.
+    fn apply_format(&self, method: &mut pb::AuthMethod) {
+        match self.token_format.as_deref() {
+            Some("jwt") => method.set_token_format(pb::TokenFormat::Jwt),
+            Some(_) => {
+                method.set_token_format(pb::TokenFormat::Opaque);
+                method.token_audiences.clear();
+            }
+            None => {}
+        }
+        if !self.token_audience.is_empty() {
+            method.token_audiences.clone_from(&self.token_audience);
+        }
     }
 
     /// What a presented token must be like.

@@ -8,7 +8,7 @@ use postern_core::access_token::{AccessToken, Accessor};
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::{
     Audiences, AuthMethod, Kind, Kubernetes, MethodKey, PresentedLimit, Settings, TokenBounds,
-    TokenMaxTtl, TokenTtl, TokenUses,
+    TokenFormat, TokenMaxTtl, TokenTtl, TokenUses,
 };
 use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::{Issuers, ReviewerView, Timeouts, TokenExp};
@@ -63,6 +63,7 @@ pub(super) fn method(id: &str) -> (AuthMethod, SigningKey) {
             token_max_ttl: TokenMaxTtl::parse(7200, 0).unwrap(),
             token_num_uses: TokenUses::parse(1000).unwrap(),
             cap_to_presented_expiry: true,
+            token_format: TokenFormat::Opaque,
             disabled: false,
             bound_ips: vec!["10.0.0.0/8".parse().unwrap()],
             gw_bound_ips: vec!["192.0.2.1".parse().unwrap()],
@@ -267,6 +268,7 @@ impl<'b> Login<'b> {
 
     pub(super) fn request(&self, request_id: &str) -> Exchange {
         Exchange {
+            token_audiences: Vec::new(),
             access_id: self.method.access_id.clone(),
             assertion: self.assertion(),
             gateway: identity(self.gateway),

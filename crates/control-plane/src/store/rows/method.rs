@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use postern_core::auth_method::{
-    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenTtl, TokenUses,
+    Audiences, AuthMethod, Kind, Kubernetes, MethodKey, Settings, TokenBounds, TokenFormat,
+    TokenTtl, TokenUses,
 };
 use postern_core::key::PublicKey;
 use postern_core::meta::Stored;
@@ -14,6 +15,13 @@ use super::{Inconsistent, RowOf};
 
 pub(in crate::store) const KIND_KUBERNETES: &str = "kubernetes";
 pub(in crate::store) const KIND_ACCESS_KEY: &str = "access_key";
+const FORMAT_OPAQUE: &str = "opaque";
+const FORMAT_JWT: &str = "jwt";
+
+/// As a method's and a token's row have it.
+pub(in crate::store) fn format(jwt: bool) -> &'static str {
+    if jwt { FORMAT_JWT } else { FORMAT_OPAQUE }
+}
 
 #[derive(PartialEq, sqlx::FromRow)]
 pub(in crate::store) struct MethodRow {
@@ -27,6 +35,8 @@ pub(in crate::store) struct MethodRow {
     token_max_ttl_seconds: Option<i64>,
     token_num_uses: Option<i64>,
     cap_to_presented_expiry: bool,
+    token_format: String,
+    token_audiences: String,
     disabled: bool,
     bound_ips: String,
     gw_bound_ips: String,
@@ -115,6 +125,7 @@ fn settings(at: &RowOf<'_>, row: &MethodRow, rows: &[MethodRow]) -> Result<Setti
         token_max_ttl: seconds(at, "token_max_ttl_seconds", row.token_max_ttl_seconds)?,
         token_num_uses: uses(at, row.token_num_uses)?,
         cap_to_presented_expiry: row.cap_to_presented_expiry,
+        token_format: token_format(at, row)?,
         disabled: row.disabled,
         bound_ips: at.list("bound_ips", &row.bound_ips)?,
         gw_bound_ips: at.list("gw_bound_ips", &row.gw_bound_ips)?,
@@ -141,6 +152,16 @@ fn uses(at: &RowOf<'_>, uses: Option<i64>) -> Result<Option<TokenUses>, Inconsis
     let parsed = |uses| TokenUses::parse(uses).ok().flatten();
     uses.map(|uses| at.some("token_num_uses", parsed(uses)))
         .transpose()
+}
+
+fn token_format(at: &RowOf<'_>, row: &MethodRow) -> Result<TokenFormat, Inconsistent> {
+    let jwt = match row.token_format.as_str() {
+        FORMAT_JWT => true,
+        FORMAT_OPAQUE => false,
+        _ => return Err(at.fault("token_format")),
+    };
+    let parsed = TokenFormat::parse(jwt, at.json("token_audiences", &row.token_audiences)?);
+    at.some("token_audiences", parsed.ok())
 }
 
 fn token_bounds(at: &RowOf<'_>, row: &MethodRow) -> Result<TokenBounds, Inconsistent> {

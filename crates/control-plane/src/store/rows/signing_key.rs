@@ -5,7 +5,7 @@ use postern_core::seal::Sealed;
 use postern_core::signing_key::{PublishedKey, Stage, State};
 
 use super::{Inconsistent, RowOf};
-use crate::store::BoxedKey;
+use crate::store::{BoxedKey, Signer};
 
 #[derive(sqlx::FromRow)]
 pub(in crate::store) struct SigningKeyRow {
@@ -18,6 +18,13 @@ pub(in crate::store) struct SigningKeyRow {
     activate_time: Option<i64>,
     retire_time: Option<i64>,
     remove_time: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+pub(in crate::store) struct SignerRow {
+    key_id: String,
+    sealed: Vec<u8>,
+    seal_key_id: String,
 }
 
 impl TryFrom<SigningKeyRow> for BoxedKey {
@@ -51,6 +58,21 @@ impl TryFrom<SigningKeyRow> for BoxedKey {
                 stage,
                 create_time: at.time("create_time", row.create_time)?,
             },
+            sealed: Sealed {
+                key_id: at.parsed("seal_key_id", &row.seal_key_id)?,
+                bytes: row.sealed,
+            },
+        })
+    }
+}
+
+impl TryFrom<SignerRow> for Signer {
+    type Error = Inconsistent;
+
+    fn try_from(row: SignerRow) -> Result<Self, Self::Error> {
+        let at = at(&row.key_id);
+        Ok(Self {
+            key_id: at.parsed("key_id", &row.key_id)?,
             sealed: Sealed {
                 key_id: at.parsed("seal_key_id", &row.seal_key_id)?,
                 bytes: row.sealed,

@@ -115,6 +115,7 @@ impl TokenRow {
         let longest = self.max_expire_time.unwrap_or(self.expire_time);
         let end = micros(until).min(longest).max(self.expire_time);
         Ok(Granted {
+            jwt: None,
             accessor: at.parsed("accessor", &self.accessor)?,
             expire_time: at.time("expire_time", end)?,
             sub_claims: self.sub_claims()?,

@@ -17,7 +17,7 @@ use postern_core::resource_id::ResourceId;
 use super::access_keys::{self, Owner};
 use super::{ConfigWrite, Connection, Engine, associations, k8s_auth_configs};
 use crate::store::page::Room;
-use crate::store::rows::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, methods, to_json};
+use crate::store::rows::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, format, methods, to_json};
 use crate::store::time::micros;
 use crate::store::{Cause, Etag, Intent, MethodRef, Page, StoreError, WriteError, document};
 
@@ -30,7 +30,7 @@ macro_rules! select {
                     m.gw_bound_ips, m.force_sub_claims, m.audit_logs_claims, m.delete_protection,
                     m.audiences, m.allow_any_audience, m.allow_legacy_tokens, m.require_pod,
                     m.single_use, m.max_presented_age_seconds, m.max_presented_lifetime_seconds,
-                    m.token_num_uses, m.cap_to_presented_expiry, m.revoke_with_pod, m.rules, m.revision, m.create_time, m.update_time, k.key_id, k.public_key,
+                    m.token_num_uses, m.cap_to_presented_expiry, m.revoke_with_pod, m.token_format, m.token_audiences, m.rules, m.revision, m.create_time, m.update_time, k.key_id, k.public_key,
                     k.create_time AS key_create_time, k.expire_time AS key_expire_time
              FROM auth_methods m LEFT JOIN auth_method_keys k ON k.method_uid = m.uid
              WHERE ",
@@ -105,9 +105,9 @@ pub(super) async fn insert(
               force_sub_claims, audit_logs_claims, delete_protection, allow_legacy_tokens,
               require_pod, single_use, max_presented_age_seconds,
               max_presented_lifetime_seconds, token_num_uses, cap_to_presented_expiry,
-              revoke_with_pod, revision, create_time, update_time, uid, id, access_id, kind)
+              revoke_with_pod, token_format, token_audiences, revision, create_time, update_time, uid, id, access_id, kind)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                 $19, $20, $21, $22, $23, $23, $24, $25, $26, $27)",
+                 $19, $20, $21, $22, $23, $24, $25, $25, $26, $27, $28, $29)",
     );
     columns
         .bind(query)
@@ -173,6 +173,7 @@ struct Columns<'m> {
     allow_any_audience: bool,
     rules: String,
     audit_logs_claims: String,
+    token_audiences: String,
     tokens: TokenBounds,
     revoke_with_pod: bool,
 }
@@ -209,12 +210,13 @@ impl<'m> Columns<'m> {
                     .collect::<Vec<_>>(),
             )?,
             audit_logs_claims: texts(&settings.audit_logs_claims)?,
+            token_audiences: to_json(&settings.token_format.audiences())?,
             tokens: kubernetes.tokens.clone(),
             revoke_with_pod: kubernetes.revoke_with_pod,
         })
     }
 
-    /// $1 to $21.
+    /// $1 to $23.
     fn bind<'q>(&'q self, query: Query<'q>) -> Query<'q> {
         let (settings, tokens) = (&self.method.settings, &self.tokens);
         let limit = |limit: Option<PresentedLimit>| limit.map(|l| l.as_secs().cast_signed());
@@ -244,6 +246,8 @@ impl<'m> Columns<'m> {
             .bind(settings.token_num_uses.map(|uses| i64::from(uses.get())))
             .bind(settings.cap_to_presented_expiry)
             .bind(self.revoke_with_pod)
+            .bind(format(settings.token_format.is_jwt()))
+            .bind(&self.token_audiences)
     }
 }
 

@@ -16,10 +16,10 @@ use sqlx::Connection as _;
 
 use super::super::BEGIN_LOGIN;
 use super::kept::Lent;
-use super::{Engine, audit, feed};
+use super::{Connection, Engine, audit, feed, signing_keys};
 use crate::store::batches::Worker;
 use crate::store::exchange::{self, Refusal};
-use crate::store::{Exchange, Exchanged, Granted, Inconsistent, Limited, StoreError};
+use crate::store::{Exchange, Exchanged, Granted, Inconsistent, Limited, StoreError, Unsigned};
 
 /// A login that its method and its config speak for.
 struct Allowed {
@@ -27,6 +27,8 @@ struct Allowed {
     claims: Claims,
     config: ConfigName,
     grant: Grant,
+    /// For whom its JWT is; `None`: it gets an opaque token.
+    audiences: Option<Vec<String>>,
 }
 
 /// What the rules say of a login; outside, a row that couldn't be read for it.
@@ -102,7 +104,8 @@ impl Exchanges {
         // Before the rules: what is revoked while this goes on has a later revision.
         let revision = feed::revision(&mut tx).await?;
         let decisions = decide::all(&mut tx, &self.0.parsed, requests).await?;
-        let settled = issue::all(&mut tx, revision, requests, decisions).await?;
+        let mut settled = issue::all(&mut tx, revision, requests, decisions).await?;
+        signed_by(&mut tx, &mut settled).await?;
         let events = requests.iter().zip(&settled);
         let events: Vec<Event> = events.filter_map(|(r, settled)| settled.event(r)).collect();
         let new = audit::insert(&mut tx, &events).await?;
@@ -113,9 +116,27 @@ impl Exchanges {
     }
 }
 
+/// Reads the key that signs, where there is something to sign.
+async fn signed_by(connection: &mut Connection, settled: &mut [Settled]) -> Result<(), StoreError> {
+    let mut unsigned = settled.iter_mut().filter_map(Settled::jwt).peekable();
+    if unsigned.peek().is_none() {
+        return Ok(());
+    }
+    let signer = signing_keys::signer(connection).await?;
+    unsigned.for_each(|jwt| jwt.signer.clone_from(&signer));
+    Ok(())
+}
+
 // === impl Settled ===
 
 impl Settled {
+    fn jwt(&mut self) -> Option<&mut Unsigned> {
+        match self {
+            Self::New(_, granted) | Self::Again(granted) => granted.jwt.as_deref_mut(),
+            Self::Refused(_) | Self::Limited(_) | Self::Fault(_) => None,
+        }
+    }
+
     fn event(&self, request: &Exchange) -> Option<Event> {
         match self {
             Self::New(allowed, granted) => {

@@ -6,10 +6,10 @@ use postern_core::key::KeyId;
 use postern_core::signing_key::{MAX_KEYS, Stage, StepRefused};
 
 use super::{ConfigWrite, Connection, Engine};
-use crate::store::rows::SigningKeyRow;
+use crate::store::rows::{SignerRow, SigningKeyRow};
 use crate::store::signing::name;
 use crate::store::time::micros;
-use crate::store::{BoxedKey, Cause, Intent, StoreError, WriteError, document};
+use crate::store::{BoxedKey, Cause, Intent, Signer, StoreError, WriteError, document};
 
 /// Those that can still verify something.
 async fn all(connection: &mut Connection, now: Timestamp) -> Result<Vec<BoxedKey>, StoreError> {
@@ -24,13 +24,14 @@ async fn all(connection: &mut Connection, now: Timestamp) -> Result<Vec<BoxedKey
     Ok(keys?)
 }
 
-/// Whether there is a key that signs.
-async fn one_signs(connection: &mut Connection) -> Result<bool, StoreError> {
-    let id: Option<String> =
-        sqlx::query_scalar("SELECT key_id FROM signing_keys WHERE state = 'active'")
-            .fetch_optional(connection)
-            .await?;
-    Ok(id.is_some())
+/// The key that signs.
+pub(super) async fn signer(connection: &mut Connection) -> Result<Option<Signer>, StoreError> {
+    let row: Option<SignerRow> = sqlx::query_as(
+        "SELECT key_id, sealed, seal_key_id FROM signing_keys WHERE state = 'active'",
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(Signer::try_from).transpose()?)
 }
 
 impl Engine {
@@ -42,13 +43,29 @@ impl Engine {
         all(&mut connection, now).await
     }
 
+    pub(in crate::store) async fn signing_key(
+        &self,
+        id: &KeyId,
+        now: Timestamp,
+    ) -> Result<Option<BoxedKey>, StoreError> {
+        let row: Option<SigningKeyRow> = sqlx::query_as(
+            "SELECT * FROM signing_keys
+             WHERE key_id = $1 AND (remove_time IS NULL OR remove_time > $2)",
+        )
+        .bind(id.as_str())
+        .bind(micros(now))
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(row.map(BoxedKey::try_from).transpose()?)
+    }
+
     pub(in crate::store) async fn first_signing_key(
         &self,
         key: &BoxedKey,
         cause: &Cause,
     ) -> Result<(), WriteError> {
         let mut write = ConfigWrite::begin(self, cause).await?;
-        if one_signs(write.connection()).await? {
+        if signer(write.connection()).await?.is_some() {
             return Ok(());
         }
         insert(&mut write, key).await?;

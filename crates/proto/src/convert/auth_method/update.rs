@@ -17,6 +17,8 @@ const UPDATABLE: &[&str] = &[
     "token_max_ttl",
     "token_num_uses",
     "cap_to_presented_expiry",
+    "token_format",
+    "token_audiences",
     "disabled",
     "bound_ips",
     "gw_bound_ips",
@@ -122,6 +124,20 @@ fn merge_token(mask: &Mask<'_>, merged: &mut pb::AuthMethod, patch: &pb::AuthMet
         merged.cap_to_presented_expiry,
         patch.cap_to_presented_expiry,
         patch.cap_to_presented_expiry.is_some()
+    );
+    take!(
+        mask,
+        "token_format",
+        merged.token_format,
+        patch.token_format,
+        patch.token_format != 0
+    );
+    take!(
+        mask,
+        "token_audiences",
+        merged.token_audiences,
+        patch.token_audiences.clone(),
+        !patch.token_audiences.is_empty()
     );
 }
 

@@ -147,8 +147,9 @@ pub(super) async fn store(
              audit_logs_claims = $12, delete_protection = $13, allow_legacy_tokens = $14,
              require_pod = $15, single_use = $16, max_presented_age_seconds = $17,
              max_presented_lifetime_seconds = $18, token_num_uses = $19,
-             cap_to_presented_expiry = $20, revoke_with_pod = $21, revision = $22, update_time = $23
-         WHERE uid = $24 AND revision = $25",
+             cap_to_presented_expiry = $20, revoke_with_pod = $21, token_format = $22,
+             token_audiences = $23, revision = $24, update_time = $25
+         WHERE uid = $26 AND revision = $27",
     );
     let done = columns
         .bind(query)

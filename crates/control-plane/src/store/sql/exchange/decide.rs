@@ -105,12 +105,15 @@ async fn decide(
         Err(fault) => return Ok(Err(fault)),
     };
     let granted = exchange::grant(request.gateway_ip, &method, &claims.facts, request.now);
+    let format = &method.settings.token_format;
+    let granted = granted.and_then(|grant| Ok((grant, format.granted(&request.token_audiences)?)));
     Ok(Ok(match granted {
-        Ok(grant) => Ok(Allowed {
+        Ok((grant, audiences)) => Ok(Allowed {
             method,
             claims,
             config,
             grant,
+            audiences,
         }),
         Err(denial) => {
             let refusal = Refusal::new(denial).of_method(&method).of_claims(&claims);

@@ -1,5 +1,6 @@
 //! The rows of logins that are allowed, in statements that write those of a whole batch.
 
+mod claims;
 mod places;
 mod pods;
 
@@ -7,16 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{self, Digest};
 use jiff::Timestamp;
-use postern_core::access_token::Accessor;
+use postern_core::access_token::{Accessor, TokenHash};
+use postern_core::jwt;
 use postern_core::reason::DenyReason;
 use sqlx::QueryBuilder;
 
 use super::super::{Connection, Db, portions, session};
 use super::{Allowed, Decision, Settled};
 use crate::store::exchange::Refusal;
-use crate::store::rows::{TokenSubject, to_json};
+use crate::store::rows::{TokenSubject, format, to_json};
 use crate::store::time::{micros, stored, time};
-use crate::store::{Exchange, Granted, Inconsistent, Limited, StoreError};
+use crate::store::{Exchange, Granted, Inconsistent, Limited, StoreError, Unsigned};
 
 /// A login that is allowed, and how far it has come.
 struct Login<'r> {
@@ -28,6 +30,8 @@ struct Login<'r> {
     sha256: Digest,
     /// Of one that renews: what is there of its token.
     renews: Option<Granted>,
+    /// Of one that gets a JWT: what that says.
+    jwt: Option<jwt::Claims>,
     standing: Standing,
 }
 
@@ -66,6 +70,7 @@ pub(super) async fn all(
     take_assertions(connection, &mut logins).await?;
     places::take(connection, &mut logins).await?;
     take_presented(connection, &mut logins).await?;
+    claims::say(connection, &mut logins).await?;
     insert_tokens(connection, rules_revision, &mut logins).await?;
     renew_tokens(connection, &mut logins).await?;
     for login in logins {
@@ -217,7 +222,8 @@ async fn insert_tokens(
     for (hash, first) in &firsts {
         let login = &logins[*first];
         let granted = login.granted();
-        rows.push((hash, login, to_json(&granted.sub_claims)?, granted));
+        let jwt = login.jwt.as_ref().map(to_json).transpose()?;
+        rows.push((hash, login, to_json(&granted.sub_claims)?, granted, jwt));
     }
     let mut taken = BTreeSet::new();
     for rows in portions(&rows) {
@@ -225,9 +231,10 @@ async fn insert_tokens(
             "INSERT INTO tokens
                  (hash, accessor, kind, access_id, method_uid, gateway_uid, config_uid,
                   service_account_uid, pod_uid, namespace, instance, sub_claims, issue_time,
-                  expire_time, max_expire_time, rules_revision, uses_left, service_account_name) ",
+                  expire_time, max_expire_time, rules_revision, uses_left, service_account_name,
+                  format, jwt_claims) ",
         );
-        insert.push_values(rows, |mut row, (hash, login, sub_claims, granted)| {
+        insert.push_values(rows, |mut row, (hash, login, sub_claims, granted, jwt)| {
             let Allowed {
                 method,
                 claims,
@@ -257,7 +264,9 @@ async fn insert_tokens(
                         .token_num_uses
                         .map(|uses| i64::from(uses.get())),
                 )
-                .push_bind(&facts.service_account_name);
+                .push_bind(&facts.service_account_name)
+                .push_bind(format(jwt.is_some()))
+                .push_bind(jwt);
         });
         insert.push(" ON CONFLICT (hash) DO NOTHING RETURNING hash");
         let hashes: Vec<Vec<u8>> = insert
@@ -338,6 +347,7 @@ impl<'r> Login<'r> {
             allowed,
             sha256: digest::digest(&digest::SHA256, request.assertion.as_bytes()),
             renews: None,
+            jwt: None,
             standing: Standing::New,
         }
     }
@@ -362,8 +372,14 @@ impl<'r> Login<'r> {
         (method.uid.to_string(), claims.jti.to_string())
     }
 
+    /// What its token is stored under. What the gateway drew is nobody's where there is a JWT.
     fn token(&self) -> Vec<u8> {
-        self.allowed.claims.token.as_bytes().to_vec()
+        let jwt = self.allowed.audiences.is_some() && !self.is_renewal();
+        let hash = match jwt {
+            true => TokenHash::of_jwt(&self.request.accessor),
+            false => self.allowed.claims.token,
+        };
+        hash.as_bytes().to_vec()
     }
 
     /// Whether its method takes each presented token once.
@@ -394,6 +410,7 @@ impl<'r> Login<'r> {
             expire_time: stored(grant.expire_time()),
             sub_claims: grant.facts().sub_claims(&config.to_string(), gateway),
             renewed: false,
+            jwt: self.jwt.clone().map(Unsigned::of),
         }
     }
 }
@@ -405,6 +422,7 @@ struct FirstAnswer {
     accessor: String,
     expire_time: i64,
     sub_claims: String,
+    jwt_claims: Option<String>,
 }
 
 /// `None` for who didn't get it; the inner error is of its row.
@@ -414,7 +432,7 @@ async fn first_answer(
 ) -> Result<Result<Option<Granted>, Inconsistent>, StoreError> {
     let (method_uid, jti) = login.assertion();
     let row: Option<FirstAnswer> = sqlx::query_as(
-        "SELECT a.sha256, a.gateway_uid, t.accessor, t.expire_time, t.sub_claims
+        "SELECT a.sha256, a.gateway_uid, t.accessor, t.expire_time, t.sub_claims, t.jwt_claims
          FROM assertions a JOIN tokens t ON t.accessor = a.accessor
          WHERE a.method_uid = $1 AND a.jti = $2",
     )
@@ -444,5 +462,9 @@ fn granted(row: &FirstAnswer, renewed: bool) -> Option<Granted> {
         expire_time: time(row.expire_time)?,
         sub_claims: serde_json::from_str(&row.sub_claims).ok()?,
         renewed,
+        jwt: match row.jwt_claims.as_deref().filter(|_| !renewed) {
+            None => None,
+            Some(claims) => Some(Unsigned::of(serde_json::from_str(claims).ok()?)),
+        },
     })
 }

@@ -113,10 +113,6 @@ fn print(flags: &OutputFlags, response: pb::AuthenticateResponse) -> Result<(), 
         .ok_or_else(|| Failure::new(Exit::Unavailable, "the gateway's answer has no expiry"))?;
     let document = json!({
         "token": response.access_token,
-        "token_format": match response.token_format() {
-            pb::TokenFormat::Jwt => "jwt",
-            pb::TokenFormat::Opaque | pb::TokenFormat::Unspecified => "opaque",
-        },
         "expiration": expiration.to_string(),
     });
     let text = format!(

@@ -14,6 +14,7 @@ mod feed;
 mod fixtures;
 mod gateways;
 mod instances;
+mod jwts;
 mod k8s_auth_configs;
 mod limits;
 mod method_keys;

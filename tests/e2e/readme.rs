@@ -41,10 +41,13 @@ fn jq(folder: &Path) {
 #[test]
 fn what_one_can_play_with_plays() {
     let cli = Cli::new();
-    let blocks = blocks(&documents::read("README.md"), Some("Play with it"));
+    let readme = documents::read("README.md");
+    let blocks = blocks(&readme, Some("Play with it"));
     let [start, play] = blocks.as_slice() else {
         panic!("two blocks, not {blocks:?}");
     };
+    let worth = self::blocks(&readme, Some("What the token is worth"));
+    let play = &format!("{play}{}", worth.concat());
     assert!(start.lines().any(|line| line == "postern dev"), "{start}");
     let logs = tempfile::tempdir().unwrap();
     let mut dev = Process::start(&cli, logs.path(), "dev", &["dev"]);
@@ -75,6 +78,9 @@ fn what_one_can_play_with_plays() {
         stdout.contains("Authentication succeeded.\nToken: t-"),
         "{stdout}"
     );
+    for said in ["service_account_name", "/{{namespace}}/*", "token.revoked"] {
+        assert!(stdout.contains(said), "{said}: {stdout}");
+    }
     let announced = dev.stdout();
     dev.signal("INT");
     assert_eq!(dev.ended(), Some(0));

@@ -36,7 +36,10 @@ fn ask(cli: &Cli) -> Output {
 }
 
 fn reason(world: &World, refused: Output) -> Value {
-    world.audited(&refused.refused())["reason"].clone()
+    let stderr = refused.fails(1, &["refused the access key of the profile `default`"]);
+    let id = stderr.split("request ID ").nth(1).unwrap();
+    let id: String = id.chars().take_while(char::is_ascii_alphanumeric).collect();
+    world.audited(&id)["reason"].clone()
 }
 
 #[test]

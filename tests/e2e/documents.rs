@@ -56,13 +56,17 @@ pub(crate) fn pages() -> Vec<String> {
         .collect()
 }
 
-/// Names in backquotes that can only be tests': four words and more.
+/// Names in backquotes that can only be tests': four words and more, and no metric's.
 fn named(document: &str) -> Vec<&str> {
     let is_word = |word: &str| {
         word.bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     };
-    let is_name = |text: &&str| text.split('_').count() > 3 && text.split('_').all(is_word);
+    let is_name = |text: &&str| {
+        text.split('_').count() > 3
+            && text.split('_').all(is_word)
+            && !text.starts_with("postern_")
+    };
     document
         .split('`')
         .skip(1)

@@ -114,11 +114,22 @@ impl<'a> Setup<'a> {
     pub(crate) async fn log_in(admin: &'a AdminFile) -> Result<Self> {
         let control_plane = channel(&admin.control_plane_url, &admin.ca_cert).await?;
         let gateway = channel(&admin.gateway_url, &admin.ca_cert).await?;
-        Ok(Self {
+        let setup = Self {
             admin,
             control_plane,
             gateway,
+        };
+        // The control plane says UNAVAILABLE until it has its database.
+        until("a control plane that lets its administrator in", async || {
+            match setup.administrator("").await {
+                Ok(_) => true,
+                Err(error) => error
+                    .downcast_ref::<tonic::Status>()
+                    .is_some_and(|status| status.code() != tonic::Code::Unavailable),
+            }
         })
+        .await?;
+        Ok(setup)
     }
 
     async fn token(&self, access_id: &str, access_key: &str, gateway: &str) -> Result<String> {

@@ -134,12 +134,13 @@ async fn every_fault_of_a_create_is_named_and_nothing_is_stored() {
         r#type: Some(pb::auth_method::Type::AccessKey(
             pb::AccessKeyAuthMethod::default(),
         )),
+        gw_bound_ips: vec!["10.0.0.0/8".to_owned()],
         ..pb::AuthMethod::default()
     };
     let request = admin.request(creation("x", access_key));
     assert_eq!(
         fields(world.methods().create_auth_method(request).await),
-        ["auth_method.type"]
+        ["auth_method.gw_bound_ips"]
     );
     let list = world
         .methods()

@@ -46,12 +46,12 @@ async fn a_new_gateway_gets_its_key_this_once() {
         access_id: gateway.access_id.clone(),
         key: made.access_key.clone(),
     };
-    assert!(world.log_in(&key, "").await.is_ok());
     let read = client
         .get_gateway(admin.request(get("gateways/second")))
         .await
         .unwrap();
     assert_eq!(read.into_inner().gateway, Some(gateway));
+    assert!(world.log_in(&key, "").await.is_ok());
     let listed = client
         .list_gateways(admin.request(Default::default()))
         .await

@@ -63,9 +63,7 @@ fn named(document: &str) -> Vec<&str> {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     };
     let is_name = |text: &&str| {
-        text.split('_').count() > 3
-            && text.split('_').all(is_word)
-            && !text.starts_with("postern_")
+        text.split('_').count() > 3 && text.split('_').all(is_word) && !text.starts_with("postern_")
     };
     document
         .split('`')

@@ -120,14 +120,15 @@ impl<'a> Setup<'a> {
             gateway,
         };
         // The control plane says UNAVAILABLE until it has its database.
-        until("a control plane that lets its administrator in", async || {
-            match setup.administrator("").await {
+        until(
+            "a control plane that lets its administrator in",
+            async || match setup.administrator("").await {
                 Ok(_) => true,
                 Err(error) => error
                     .downcast_ref::<tonic::Status>()
                     .is_some_and(|status| status.code() != tonic::Code::Unavailable),
-            }
-        })
+            },
+        )
         .await?;
         Ok(setup)
     }

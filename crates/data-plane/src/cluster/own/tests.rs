@@ -311,7 +311,8 @@ async fn a_mounted_token_alarms_only_once_it_should_have_been_replaced() {
         ..kube_sim::TokenOptions::default()
     };
     let token = sim.create_token("default", "gateway", &an_hour).unwrap();
-    let own = Pod::new(&sim, &token).own(&sim);
+    let pod = Pod::new(&sim, &token);
+    let own = pod.own(&sim);
     let pinned = own.pin(soon()).await.unwrap();
     let cluster = Cluster::new(config(&sim, &pinned), &Shared::uncounted(own)).unwrap();
     let end = cluster.credential_expire_time().unwrap();

@@ -40,11 +40,13 @@ fn events(watch: &Reply) -> Vec<Value> {
 
 pub(crate) async fn a_list_tells_uids_by_pages(server: &Server) {
     let (namespace, token) = a_watcher(server).await;
+    let pods = format!("/api/v1/namespaces/{namespace}/pods");
+    let none = server.accepting(&token, LIST, &pods).await;
+    assert!(none.body["items"].is_null(), "{}", none.text);
     let mut made = Vec::new();
     for name in ["a", "b", "c"] {
         made.push(json!(server.pod(&namespace, name, "default").await));
     }
-    let pods = format!("/api/v1/namespaces/{namespace}/pods");
     let mut found = Vec::new();
     let mut next = String::new();
     for size in [2, 1] {

@@ -65,7 +65,7 @@ fn an_import_makes_a_reviewer_of_least_privilege_and_a_config_that_pods_log_in_b
         assert_eq!(block_on(read).code, 403, "{path}");
     }
     // Run again, it changes what is there.
-    let again = [&import[..], &["--token-duration", "1h", "--json"]].concat();
+    let again = [&import[..], &["--token-duration", "1h"]].concat();
     let again = bed.world.admin.json(&again);
     assert_eq!(again["applied"][1]["result"], "updated", "{again}");
     assert!(again["reviewer_expire_time"].is_string(), "{again}");

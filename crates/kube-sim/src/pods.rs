@@ -136,6 +136,8 @@ fn list(objects: &Objects, namespace: &str, query: &Query, view: View) -> Value 
     }
     let (version, kind) = view.list_kind();
     let items: Vec<Value> = pods.into_iter().map(|pod| view.of(pod)).collect();
+    // Of metadata alone an empty list is written as none.
+    let items = (!items.is_empty() || !view.0).then_some(items);
     json!({ "kind": kind, "apiVersion": version, "metadata": metadata, "items": items })
 }
 

@@ -53,7 +53,8 @@ pub(crate) enum PodEvent {
 #[derive(Deserialize)]
 struct List {
     metadata: ListMeta,
-    items: Vec<Item>,
+    /// `null` where there are none, as Go writes an empty list.
+    items: Option<Vec<Item>>,
 }
 
 #[derive(Deserialize)]
@@ -120,7 +121,7 @@ impl Cluster {
                 Err(fault) => return Err(fault.into()),
             };
             let page: List = serde_json::from_slice(&page).map_err(|_| PodsFault::NotPods)?;
-            for item in &page.items {
+            for item in page.items.iter().flatten() {
                 seen(&item.metadata.uid);
             }
             let ListMeta {

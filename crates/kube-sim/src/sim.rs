@@ -1,5 +1,6 @@
 //! Starting and stopping the simulator, and reaching into it from the same process.
 
+use std::io::ErrorKind::AddrInUse;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -23,6 +25,10 @@ use crate::record::{Log, Recorded};
 use crate::server;
 use crate::tls::Pki;
 use crate::tokens::{PROJECTED_LIFETIME, TokenOptions, TokenSpec};
+
+/// How long a port may be taken by whoever has just let go of it: a program that was being started at that
+/// moment holds it until it runs.
+const LETTING_GO: Duration = Duration::from_secs(1);
 
 /// Tells the time to the simulated cluster: in tokens, in their review, and in objects.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -78,7 +84,15 @@ impl KubeSim {
             address: listen,
             source,
         };
-        let listener = TcpListener::bind(listen).await.map_err(listening)?;
+        let patience = Instant::now() + LETTING_GO;
+        let listener = loop {
+            match TcpListener::bind(listen).await {
+                Err(error) if error.kind() == AddrInUse && Instant::now() < patience => {
+                    tokio::time::sleep(LETTING_GO / 50).await;
+                }
+                done => break done.map_err(listening)?,
+            }
+        };
         let address = listener.local_addr().map_err(listening)?;
         let pki = Pki::new()?;
         let tls = pki.server(listen.ip(), &options.extra_san_hosts)?;

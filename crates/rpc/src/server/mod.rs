@@ -5,6 +5,7 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind::AddrInUse;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use postern_proto::permissions::Server;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -31,6 +32,10 @@ use crate::metrics::{self, Limited, Metrics, Side, TlsState};
 use crate::tls::{ClientCaFiles, ClientCertificate, Follow, Material, PairFiles};
 use crate::{deadline, reflection, tls};
 use accept::Accept;
+
+/// How long a port may be taken by whoever has just let go of it: a program that was being started at that
+/// moment holds it until it runs.
+const LETTING_GO: Duration = Duration::from_secs(1);
 
 /// How a server listens, and its limits. [`Config::new`] has the defaults.
 #[derive(Debug, Clone)]
@@ -184,7 +189,15 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
 
 async fn take(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |source| BindError::Listen { listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let patience = Instant::now() + LETTING_GO;
+    let listener = loop {
+        match TcpListener::bind(listen).await {
+            Err(error) if error.kind() == AddrInUse && Instant::now() < patience => {
+                tokio::time::sleep(LETTING_GO / 50).await;
+            }
+            done => break done.map_err(failed)?,
+        }
+    };
     let addr = listener.local_addr().map_err(failed)?;
     Ok((listener, addr))
 }

@@ -7,6 +7,7 @@ mod audit_chain;
 mod auth_methods;
 mod batches;
 mod bed;
+mod behind;
 mod blocks;
 mod connecting;
 mod exchange;

@@ -27,7 +27,7 @@ pub struct FileTarget {
 #[derive(Debug)]
 pub struct FollowTarget(Follow<transport::Channel>);
 
-/// As [`super::connect`], from files: once they have changed, new calls go over a new connection,
+/// As [`super::connect()`], from files: once they have changed, new calls go over a new connection,
 /// and open ones end on the old one. Nothing changes unless [`FollowTarget::run`] runs.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ use super::serve::GatewayServeArgs;
 use file::NewGateway;
 
 const MESSAGE: &str = "postern.v1.Gateway";
+pub(crate) const NO_API_SERVERS: &str = "warning: the gateway has no list of API servers that it may talk to (--api-server; `api_servers` in gateway.json)";
 
 /// Gateways: run one, and what the control plane knows of them
 #[derive(Debug, Subcommand)]
@@ -52,6 +53,10 @@ pub(crate) struct CreateArgs {
     /// Write its gateway.json there, with seal keys and the CA beside it, and don't print the key
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
+    /// An API server that it may talk to, for its gateway.json; repeat it for several. Without any, an
+    /// administrator of the control plane can point the gateway anywhere
+    #[arg(long, value_name = "URL", value_delimiter = ',', requires = "config")]
+    api_server: Vec<String>,
     /// Where clients will reach it
     #[arg(long, value_name = "URL")]
     url: String,
@@ -134,6 +139,7 @@ async fn create(
                 deployment_id: &response.deployment_id,
                 control_plane_url: &administrator.server.url,
                 ca_pem: session.ca_pem(),
+                api_servers: &args.api_server,
             };
             write_new(&path, &new, document, flags)
         }
@@ -173,6 +179,9 @@ fn write_new(
         );
         failure.hint(lost)
     })?;
+    if new.api_servers.is_empty() {
+        output::note(NO_API_SERVERS);
+    }
     let mut document = output::with_first(&[("deployment_id", new.deployment_id)], gateway);
     document["config"] = Value::from(path);
     document["missing"] = json!(missing);

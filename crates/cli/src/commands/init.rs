@@ -6,6 +6,7 @@ use clap::Args;
 use postern_dev::deployment::{Deployment, InitOptions};
 use serde_json::json;
 
+use super::gateway::NO_API_SERVERS;
 use crate::failure::Failure;
 use crate::flags::{Connection, OutputFlags, present};
 use crate::output;
@@ -50,9 +51,7 @@ pub(crate) fn run(
     let deployment = Deployment::init(Path::new(&dir), &options)
         .map_err(|error| Failure::usage(error.to_string()))?;
     if args.api_server.is_empty() {
-        output::note(
-            "warning: the gateway has no list of API servers that it may talk to (--api-server; `api_servers` in gateway.json)",
-        );
+        output::note(NO_API_SERVERS);
     }
     let mut text = String::new();
     for path in deployment.created() {

@@ -67,7 +67,20 @@ impl K8sAuthConfigs {
                 current_etag: stored_etag,
             });
         }
-        let current = self.open(name, &stored)?;
+        let current = match self.open(name, &stored) {
+            Ok(current) => current,
+            Err(fault) => {
+                // Somebody's write may have been heard of since this was read: that is no fault of the box.
+                let current_etag = etag_of(&self.stored(context, name).await?);
+                return Err(match current_etag == stored_etag {
+                    true => fault,
+                    false => Error::Aborted {
+                        your_etag: stored_etag,
+                        current_etag,
+                    },
+                });
+            }
+        };
         let asked = request.k8s_auth_config.as_ref();
         let own = asked.is_some_and(|patch| patch.reviewer() == OWN)
             || matches!(current.access, ClusterAccess::Own(_));

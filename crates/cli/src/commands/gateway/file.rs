@@ -25,6 +25,8 @@ pub(super) struct NewGateway<'n> {
     pub(super) control_plane_url: &'n str,
     /// Whom to trust for the control plane, beside the system's roots.
     pub(super) ca_pem: Option<&'n [u8]>,
+    /// The only API servers that it may talk to; none: any.
+    pub(super) api_servers: &'n [String],
 }
 
 /// A new gateway's file mustn't replace another one's, nor a folder be missing once the key is made.
@@ -68,6 +70,7 @@ pub(super) fn write_new(path: &Path, new: &NewGateway<'_>) -> Result<Vec<String>
         tls_cert: CERTIFICATE.into(),
         tls_key: KEY.into(),
         seal_keys: SEAL_KEYS.into(),
+        api_servers: (!new.api_servers.is_empty()).then(|| new.api_servers.to_vec()),
         ..GatewayFile::default()
     };
     store(path, &file)?;

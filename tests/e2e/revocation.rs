@@ -3,15 +3,29 @@
 use std::time::Duration;
 
 use postern_control_plane::SubjectLimits;
+use postern_proto::pb;
+use postern_proto::pb::blocked_subject::Subject;
+use postern_proto::pb::token_admin_service_client::TokenAdminServiceClient;
+use postern_rpc::error::Failure;
 use serde_json::Value;
 
 use crate::support::{Method, World, eventually};
+
+const UID: &str = "5b7b1a3e-0000-4000-8000-000000000002";
 
 fn names(document: &Value, list: &str) -> Vec<String> {
     let items = document[list].as_array().unwrap().iter();
     items
         .map(|item| item["name"].as_str().unwrap_or_default().to_owned())
         .collect()
+}
+
+/// The API's violations, whatever the command line would have refused itself.
+fn violations<T>(answer: Result<T, tonic::Status>) -> Vec<String> {
+    let failure = Failure::from(answer.err().unwrap());
+    assert_eq!(failure.code, tonic::Code::InvalidArgument);
+    let fields = failure.violations.into_iter();
+    fields.map(|violation| violation.field).collect()
 }
 
 fn of_method(method: &Method) -> [&str; 4] {
@@ -100,28 +114,79 @@ fn what_is_asked_wrongly_is_said_field_by_field_and_takes_nothing() {
         &[
             "token",
             "revoke",
-            "--pod-uid",
+            "--namespace",
             "*",
             "--service-account",
             "a",
         ],
         2,
-        &["pod_uid", "service_account", "namespace/name"],
+        &["namespace", "service_account", "namespace/name"],
     );
     fails(&["token", "revoke", "--pod-uid="], 2, &["--pod-uid"]);
     fails(&["block", "service-account", "pay"], 2, &["namespace/name"]);
     fails(
-        &["block", "pod", "u1", "--end", "2020-01-01T00:00:00Z"],
+        &["block", "pod", UID, "--end", "2020-01-01T00:00:00Z"],
         2,
         &["end_time", "past"],
     );
     let config = ["--k8s-auth-config", "gateways/default/k8sAuthConfigs/nope"];
     fails(
-        &[&["block", "pod", "u1"][..], &config].concat(),
+        &[&["block", "pod", UID][..], &config].concat(),
         4,
         &["k8sAuthConfigs/nope"],
     );
     fails(&["unblock", "pod", "never-blocked"], 4, &["not found"]);
+}
+
+#[test]
+fn what_is_no_uid_is_refused_and_never_said_to_be_blocked_or_revoked() {
+    let world = World::shared();
+    for uid in ["not-a-uid", "mypod1", &UID.to_uppercase()] {
+        for (args, flag) in [
+            (&["block", "pod", uid][..], "UID"),
+            (&["block", "service-account", "--uid", uid], "--uid"),
+            (&["token", "revoke", "--pod-uid", uid], "--pod-uid"),
+            (
+                &["token", "revoke", "--service-account-uid", uid],
+                "--service-account-uid",
+            ),
+        ] {
+            world.admin.run(args).fails(2, &[flag, "no UID"]);
+        }
+    }
+    let caller = world.control_plane().with(&world.administrator_token(""));
+    let mut client = TokenAdminServiceClient::new(caller.channel());
+    for (subject, field) in [
+        (Subject::PodUid("mypod1".to_owned()), "pod_uid"),
+        (
+            Subject::ServiceAccountUid("x".to_owned()),
+            "service_account_uid",
+        ),
+    ] {
+        let subject = Some(pb::BlockedSubject {
+            subject: Some(subject),
+            ..pb::BlockedSubject::default()
+        });
+        let request = caller.request(pb::BlockRequest {
+            block: Some(pb::Block {
+                subject,
+                ..pb::Block::default()
+            }),
+        });
+        let blocked = world.block_on(client.block(request));
+        assert_eq!(violations(blocked), [format!("block.subject.{field}")]);
+    }
+    let request = caller.request(pb::RevokeTokensRequest {
+        filter: Some(pb::TokenFilter {
+            service_account_uid: "x".to_owned(),
+            pod_uid: "mypod1".to_owned(),
+            ..pb::TokenFilter::default()
+        }),
+        validate_only: false,
+    });
+    let revoked = world.block_on(client.revoke_tokens(request));
+    let fields = ["filter.service_account_uid", "filter.pod_uid"];
+    assert_eq!(violations(revoked), fields);
 }
 
 #[test]

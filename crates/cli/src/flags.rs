@@ -1,6 +1,7 @@
 //! What flags and their values look like, for every command alike.
 
 use clap::{ArgMatches, Args, Command};
+use uuid::Uuid;
 
 use crate::failure::Failure;
 
@@ -182,6 +183,18 @@ pub(crate) fn present(flag: &str, value: &str) -> Result<String, Failure> {
         )));
     }
     Ok(value.to_owned())
+}
+
+/// A flag that takes a UID of Kubernetes: a UUID in small letters.
+pub(crate) fn uid(flag: &str, value: &str) -> Result<String, Failure> {
+    let text = present(flag, value)?;
+    let uuid = Uuid::try_parse(&text).is_ok_and(|uuid| uuid.hyphenated().to_string() == text);
+    if uuid {
+        return Ok(text);
+    }
+    Err(Failure::usage(format!(
+        "{flag} is no UID: Kubernetes' are UUIDs, such as 5b7b1a3e-0000-4000-8000-000000000002"
+    )))
 }
 
 /// The flag that fills a field of the API, for errors that the servers find.

@@ -8,7 +8,7 @@ use postern_proto::pb::token_admin_service_client::TokenAdminServiceClient as Cl
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::flags::{Connection, OutputFlags, present};
+use crate::flags::{self, Connection, OutputFlags, present};
 use crate::session::Session;
 use crate::{output, paging, values};
 
@@ -91,16 +91,20 @@ pub(crate) struct BlockPodArgs {
 pub(crate) async fn run(
     command: &BlockCommand,
     connection: &Connection,
-    flags: &OutputFlags,
+    output: &OutputFlags,
 ) -> Result<(), Failure> {
     match command {
         BlockCommand::ServiceAccount(args) => {
-            block(args.subject.subject()?, &args.terms, connection, flags).await
+            if let Some(uid) = &args.subject.uid {
+                flags::uid("--uid", uid)?;
+            }
+            block(args.subject.subject()?, &args.terms, connection, output).await
         }
         BlockCommand::Pod(args) => {
-            block(args.subject.subject()?, &args.terms, connection, flags).await
+            flags::uid("UID", &args.subject.uid)?;
+            block(args.subject.subject()?, &args.terms, connection, output).await
         }
-        BlockCommand::List => list(connection, flags).await,
+        BlockCommand::List => list(connection, output).await,
     }
 }
 

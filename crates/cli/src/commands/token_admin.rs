@@ -6,7 +6,7 @@ use postern_proto::pb::token_admin_service_client::TokenAdminServiceClient as Cl
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::flags::{Connection, OutputFlags, present};
+use crate::flags::{self, Connection, OutputFlags, present};
 use crate::session::Session;
 use crate::{output, paging};
 
@@ -178,6 +178,10 @@ impl FilterFlags {
             let value = value.as_deref().map(|value| present(flag, value));
             value.transpose().map(Option::unwrap_or_default)
         };
+        let uid = |flag: &str, value: &Option<String>| {
+            let value = value.as_deref().map(|value| flags::uid(flag, value));
+            value.transpose().map(Option::unwrap_or_default)
+        };
         let method = text("--auth-method", &self.auth_method)?;
         let filter = pb::TokenFilter {
             auth_method: match method.as_str() {
@@ -186,8 +190,8 @@ impl FilterFlags {
             },
             namespace: text("--namespace", &self.namespace)?,
             service_account: text("--service-account", &self.service_account)?,
-            service_account_uid: text("--service-account-uid", &self.service_account_uid)?,
-            pod_uid: text("--pod-uid", &self.pod_uid)?,
+            service_account_uid: uid("--service-account-uid", &self.service_account_uid)?,
+            pod_uid: uid("--pod-uid", &self.pod_uid)?,
         };
         Ok((filter != pb::TokenFilter::default()).then_some(filter))
     }

@@ -6,6 +6,7 @@ use postern_core::invalid::{Invalid, Violations};
 use postern_core::subject::Subject;
 use postern_proto::convert::{audit, time};
 use postern_proto::pb;
+use uuid::Uuid;
 
 use crate::auth_methods;
 use crate::store::{Block, Blocked, LiveToken, TokenFilter};
@@ -42,6 +43,14 @@ pub(super) fn filter(wire: &pb::TokenFilter) -> Result<TokenFilter, Invalid> {
         ),
         pod_uid: given(&mut faults, "filter.pod_uid", &wire.pod_uid),
     };
+    for (field, uid) in [
+        ("filter.service_account_uid", &filter.service_account_uid),
+        ("filter.pod_uid", &filter.pod_uid),
+    ] {
+        if let Some(uid) = uid {
+            uuid(&mut faults, field, &uid.to_string());
+        }
+    }
     faults.finish()?;
     Ok(filter)
 }
@@ -64,6 +73,17 @@ pub(super) fn block(wire: &pb::Block, access_id: &str, now: Timestamp) -> Result
     let subject = wire.subject.clone().unwrap_or_default();
     let blocked = blocked(&subject).map_err(|fault| fault.within("block.subject"));
     let blocked = faults.absorb(blocked);
+    match blocked.as_ref().map(|blocked| &blocked.subject) {
+        Some(Subject::ServiceAccountUid(uid)) => {
+            uuid(
+                &mut faults,
+                "block.subject.service_account_uid",
+                &uid.to_string(),
+            );
+        }
+        Some(Subject::Pod(uid)) => uuid(&mut faults, "block.subject.pod_uid", &uid.to_string()),
+        Some(Subject::ServiceAccount(_)) | None => {}
+    }
     if wire.reason.chars().count() > MAX_REASON {
         faults.add(
             "block.reason",
@@ -89,6 +109,18 @@ pub(super) fn block(wire: &pb::Block, access_id: &str, now: Timestamp) -> Result
         create_time: now,
         access_id: access_id.to_owned(),
     })
+}
+
+/// Kubernetes' UIDs are UUIDs, in small letters. A name in the place of one would match nobody, and
+/// look as if it had.
+fn uuid(faults: &mut Violations, field: &str, text: &str) {
+    let uuid = Uuid::try_parse(text).is_ok_and(|uuid| uuid.hyphenated().to_string() == text);
+    if !uuid {
+        faults.add(
+            field,
+            "is no UID: Kubernetes' are UUIDs, such as 5b7b1a3e-0000-4000-8000-000000000002",
+        );
+    }
 }
 
 /// # Errors

@@ -1,5 +1,7 @@
 //! What happened is on record, once and whole; and who looks finds it.
 
+mod streams;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Stdio};

@@ -2,12 +2,12 @@
 
 mod filter;
 mod log;
+mod reader;
 mod sealer;
 mod stats;
 mod tail;
 mod verify;
 
-use postern_core::permission::Permission;
 use postern_proto::convert::audit as convert;
 use postern_proto::pb;
 use postern_proto::pb::audit_service_server::AuditService;
@@ -18,8 +18,9 @@ use tonic::{Request, Response, Status};
 use crate::context::Context;
 use crate::identity::Administrator;
 use crate::page::Paging;
-use crate::standing::Standing;
-use crate::store::{EventCursor, Session};
+use crate::store::EventCursor;
+
+use reader::Reader;
 
 pub(crate) use log::Log;
 pub(crate) use sealer::{finish, retain, seal};
@@ -91,13 +92,12 @@ impl Audit {
         &self,
         request: Request<pb::TailAuditEventsRequest>,
     ) -> Result<tail::Stream, Error> {
-        let caller = Administrator::of(&request)?;
+        let reader = Reader::of(&self.context, &request)?;
         let request = request.into_inner();
         let filter = filter::parse("", request.filter.as_ref())?;
         let head = self.context.store.sealed_until().await?;
         Ok(tail::stream(tail::Follower {
-            standing: Standing::new(self.context.clone(), caller.token),
-            may_read,
+            reader,
             filter,
             reached: tail::cursor(&request.cursor, head)?,
             context: self.context.clone(),
@@ -106,9 +106,9 @@ impl Audit {
     }
 
     fn verify(&self, request: Request<pb::VerifyAuditLogRequest>) -> Result<verify::Stream, Error> {
-        Administrator::of(&request)?;
+        let reader = Reader::of(&self.context, &request)?;
         let known = verify::heads(request.get_ref())?;
-        Ok(verify::stream(self.context.clone(), known))
+        Ok(verify::stream(self.context.clone(), reader, known))
     }
 
     async fn stats(
@@ -119,20 +119,6 @@ impl Audit {
         let window = stats::window(request.get_ref(), self.context.now())?;
         let stats = self.context.store.login_stats(&window).await?;
         Ok(stats::response(&window, stats))
-    }
-}
-
-/// As the table of permissions has it for the call that opened the stream.
-fn may_read(session: &Session) -> Result<(), Error> {
-    match session {
-        Session::Holder {
-            permissions,
-            narrowed_to: None,
-            ..
-        } if permissions.has(Permission::AuditRead) => Ok(()),
-        Session::Holder { .. } | Session::Gateway { .. } => Err(Error::permission_denied(
-            "this token may not read the audit records any more",
-        )),
     }
 }
 

@@ -7,7 +7,6 @@ use postern_core::clock::Clock;
 use postern_core::ip;
 use postern_core::permission::Permission;
 use postern_proto::permissions::Need;
-use postern_rpc::caller::BearerToken;
 use postern_rpc::error::Error;
 use postern_rpc::layers::{Answered, Authorizer, Call, Refused};
 
@@ -40,40 +39,34 @@ impl Sessions {
         }
     }
 
-    async fn session(&self, token: &BearerToken) -> Result<Option<(TokenHash, Session)>, Error> {
-        let now = self.clock.now();
-        let Some(hash) = jwts::known_by(&self.store, token.expose(), now).await? else {
-            return Ok(None);
-        };
-        let session = self.store.session(&hash, now).await?;
-        Ok(session.map(|session| (hash, session)))
-    }
-
     async fn bearer(&self, call: &Call) -> Result<(TokenHash, Session), Error> {
-        let session = self.session(&call.bearer).await?;
+        let now = self.clock.now();
+        let hash = jwts::known_by(&self.store, call.bearer.expose(), now).await?;
+        let hash = hash.ok_or(Error::Unauthenticated)?;
+        let session = self.store.session_at(&hash, call.caller.ip, now).await?;
         let session = session.ok_or(Error::Unauthenticated)?;
-        if let Session::Gateway { identity, .. } = &session.1 {
+        if let Session::Gateway { identity, .. } = &session {
             self.certificates.check(&call.caller, &identity.name)?;
         }
-        Ok(session)
+        Ok((hash, session))
     }
 
     /// The administrator behind a gateway; the token must be narrowed to that very gateway.
     async fn behind(&self, gateway: CallingGateway, call: &Call) -> Result<OnBehalf, Error> {
         let bearer = call.on_behalf_of.as_ref();
         let bearer = bearer.ok_or(Error::OnBehalfUnauthenticated)?;
-        let session = self.session(bearer).await?;
+        let now = self.clock.now();
+        let token = jwts::known_by(&self.store, bearer.expose(), now).await?;
+        let token = token.ok_or(Error::OnBehalfUnauthenticated)?;
+        let session = self.store.session(&token, now).await?;
         match session.ok_or(Error::OnBehalfUnauthenticated)? {
-            (
-                token,
-                Session::Holder {
-                    access_id,
-                    accessor,
-                    permissions,
-                    narrowed_to: Some(name),
-                    ..
-                },
-            ) if name == gateway.identity.name => Ok(OnBehalf {
+            Session::Holder {
+                access_id,
+                accessor,
+                permissions,
+                narrowed_to: Some(name),
+                ..
+            } if name == gateway.identity.name => Ok(OnBehalf {
                 gateway,
                 administrator: Administrator {
                     access_id,

@@ -37,10 +37,10 @@ impl Standing {
         self.ticks.tick().await;
     }
 
-    /// UNAUTHENTICATED when the token isn't good any more, UNAVAILABLE when nobody can tell.
+    /// No use of the token. UNAUTHENTICATED when the token isn't good any more, UNAVAILABLE when nobody can tell.
     pub(crate) async fn check(&self) -> Result<Session, Error> {
         let store = &self.context.store;
-        let session = store.session(&self.token, self.context.now());
+        let session = store.standing(&self.token, self.context.now());
         session.await?.ok_or(Error::Unauthenticated)
     }
 }

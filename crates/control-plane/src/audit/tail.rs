@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::context::Context;
-use crate::standing::Standing;
-use crate::store::{EventCursor, EventFilter, Session, TailCursor};
+use crate::store::{EventCursor, EventFilter, TailCursor};
+
+use super::reader::Reader;
 
 pub(super) type Stream = BoxStream<'static, Result<pb::TailAuditEventsResponse, Status>>;
 
@@ -29,8 +30,7 @@ const LIMIT: u32 = 100;
 /// Where one stream stands.
 pub(super) struct Follower {
     pub(super) context: Context,
-    pub(super) standing: Standing,
-    pub(super) may_read: fn(&Session) -> Result<(), Error>,
+    pub(super) reader: Reader,
     pub(super) filter: EventFilter,
     pub(super) reached: TailCursor,
     pub(super) shutdown: CancellationToken,
@@ -79,10 +79,7 @@ impl Feed {
             tokio::select! {
                 biased;
                 () = self.follower.shutdown.cancelled() => return Ok(None),
-                () = self.follower.standing.due() => {
-                    let session = self.follower.standing.check().await?;
-                    (self.follower.may_read)(&session)?;
-                }
+                () = self.follower.reader.due() => self.follower.reader.check().await?,
                 _ = self.looks.tick() => self.look().await?,
                 _ = self.bookmarks.tick() => return Ok(Some(bookmark(&self.follower.reached))),
             }

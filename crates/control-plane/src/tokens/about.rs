@@ -95,7 +95,10 @@ impl<'m> About<'m> {
         let own = self.asker.token.expose();
         let token = jwts::known_by(&context.store, own, context.now()).await?;
         let token = token.ok_or_else(|| self.unknown())?;
-        let session = context.store.session(&token, context.now()).await?;
+        let session = context
+            .store
+            .session_at(&token, self.caller.ip, context.now())
+            .await?;
         Ok((token, session.ok_or_else(|| self.unknown())?))
     }
 

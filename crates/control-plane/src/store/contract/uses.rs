@@ -15,6 +15,7 @@ super::on_both_engines! {
     a_token_shown_from_elsewhere_is_inactive,
     one_use_and_fifty_calls_give_one_success,
     a_call_is_a_use_and_a_refused_question_is_none,
+    a_call_from_elsewhere_and_a_look_at_a_stream_are_no_use,
     a_token_ends_with_what_was_presented_for_it,
     a_token_knows_the_revision_of_its_rules,
 }
@@ -122,6 +123,27 @@ async fn a_call_is_a_use_and_a_refused_question_is_none(bed: Bed) {
     assert!(ask(&bed.store, &token, "10.2.3.4", noon()).await.is_some());
     assert!(session().await.is_none(), "two uses were two");
     assert!(ask(&bed.store, &token, "10.2.3.4", noon()).await.is_none());
+}
+
+async fn a_call_from_elsewhere_and_a_look_at_a_stream_are_no_use(bed: Bed) {
+    let (_, token) = token(&bed, |settings| {
+        settings.token_num_uses = TokenUses::parse(1).unwrap();
+    })
+    .await;
+    let hash = token.hash();
+    let call = async |ip: &str| {
+        let session = bed.store.session_at(&hash, ip.parse().ok(), noon()).await;
+        session.unwrap()
+    };
+    for elsewhere in ["11.0.0.1", ""] {
+        // Said, so that it can be refused as what it is.
+        assert!(call(elsewhere).await.is_some(), "{elsewhere:?}");
+    }
+    let standing = async || bed.store.standing(&hash, noon()).await.unwrap();
+    assert!(standing().await.is_some());
+    assert!(call("10.2.3.4").await.is_some(), "there was a use left");
+    assert!(call("10.2.3.4").await.is_none());
+    assert!(standing().await.is_none());
 }
 
 async fn a_token_ends_with_what_was_presented_for_it(bed: Bed) {

@@ -1,5 +1,7 @@
 //! Tokens: from login to revocation.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use postern_core::access_token::{Accessor, TokenHash};
 use postern_core::role::Authorization;
@@ -21,6 +23,26 @@ impl Store {
     /// Whom a token stands for; `None` when it isn't good, for whatever reason.
     pub(crate) async fn session(&self, token: &TokenHash, now: Timestamp) -> Read<Option<Session>> {
         on_engine!(self.session(token, now))
+    }
+
+    /// As [`session`](Self::session), for a caller at that address: no use where the method's
+    /// `bound_ips` don't have it, which is for whoever asks to refuse.
+    pub(crate) async fn session_at(
+        &self,
+        token: &TokenHash,
+        client_ip: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Read<Option<Session>> {
+        on_engine!(self.session_at(token, client_ip, now))
+    }
+
+    /// Whom a token that was used already stands for now. No use of it.
+    pub(crate) async fn standing(
+        &self,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> Read<Option<Session>> {
+        on_engine!(self.standing(token, now))
     }
 
     /// What a token is worth there, and what it says; `None` when it isn't good, for whatever

@@ -3,10 +3,12 @@
 //! none gets what was read before it came.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use postern_core::access_token::TokenHash;
+use postern_core::ip;
 use postern_core::permission::Permissions;
 use postern_core::role::{self, Authorization, Role};
 use sqlx::Executor;
@@ -43,6 +45,37 @@ impl Engine {
         };
         let session = found.row.session(&found.permissions)?;
         Ok(self.spend(token, &found.row).await?.then_some(session))
+    }
+
+    /// The same for a caller at that address. No use where the token isn't good from there, so that
+    /// a thief elsewhere takes none from its holder: whoever asks refuses it.
+    pub(in crate::store) async fn session_at(
+        self: &Arc<Self>,
+        token: &TokenHash,
+        client_ip: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        let Some(found) = self.counting(token, now).await? else {
+            return Ok(None);
+        };
+        let session = found.row.session(&found.permissions)?;
+        if let Session::Holder { bound_ips, .. } = &session
+            && !ip::allowed(bound_ips, client_ip)
+        {
+            return Ok(Some(session));
+        }
+        Ok(self.spend(token, &found.row).await?.then_some(session))
+    }
+
+    /// Whom a token stands for that opened a stream. No use.
+    pub(in crate::store) async fn standing(
+        self: &Arc<Self>,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        let found = self.counting(token, now).await?;
+        let session = found.map(|found| found.row.session(&found.permissions));
+        Ok(session.transpose()?)
     }
 
     /// What a token is and says. One use of it, where those are limited and it is good.

@@ -3,6 +3,8 @@
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use postern_dev::StackOptions;
+use postern_proto::pb;
+use postern_proto::pb::token_service_client::TokenServiceClient;
 use serde_json::{Value, json};
 use test_support::postgres::Postgres;
 use tokio::runtime::Runtime;
@@ -142,6 +144,8 @@ fn a_service_verifies_a_token_by_discovery_and_the_key_set_without_asking_about_
         assert!(asked.active);
         assert_eq!(said["jti"], asked.accessor.as_str());
         assert_eq!(said["sub"], asked.sub.as_str());
+        assert_eq!(said["iss"], asked.iss.as_str());
+        assert_eq!(said["aud"], json!(asked.aud));
         assert!(service.verify(token, "elsewhere").is_none());
     });
 }
@@ -221,6 +225,25 @@ fn a_key_is_rotated_and_what_the_old_one_signed_stays_good_until_it_is_taken_out
 }
 
 #[test]
+fn a_key_that_is_out_in_the_world_is_replaced_and_taken_out_at_once() {
+    let world = World::start();
+    let method = route(&world, "m", &AUDIENCES);
+    let stolen = token(&world, &method);
+    let old = keys(&world)[0].0.clone();
+    let step = |args: &[&str]| world.admin.run(&[&["signing-key"], args].concat());
+    step(&["retire", &old, "--force"]).fails(1, &["active"]);
+    let new = world.admin.json(&["signing-key", "prepare"]);
+    let new = new["key_id"].as_str().unwrap();
+    step(&["activate", new, "--force"]).success();
+    step(&["retire", &old, "--force"]).success();
+    let admin = world.control_plane().with(&world.administrator_token(""));
+    assert!(!ask(&world, &admin, &stolen, "").unwrap().active);
+    let good = token(&world, &method);
+    assert!(ask(&world, &admin, &good, "").unwrap().active);
+    assert_eq!(keys(&world).len(), 1);
+}
+
+#[test]
 fn a_revoked_jwt_is_inactive_to_whoever_asks_and_good_to_whoever_verifies_offline() {
     let world = World::start();
     let method = route(&world, "m", &AUDIENCES);
@@ -232,6 +255,31 @@ fn a_revoked_jwt_is_inactive_to_whoever_asks_and_good_to_whoever_verifies_offlin
     world.admin.ok(&revoke);
     assert!(!ask(&world, &caller, "", "").unwrap().active);
     assert!(Service::trusting(&world).verify(&token, "orders").is_some());
+}
+
+#[test]
+fn a_jwt_ends_itself_at_the_control_plane_and_a_gateway_says_that_it_cant() {
+    let world = World::start();
+    let method = route(&world, "m", &AUDIENCES);
+    let token = token(&world, &method);
+    let file = world.admin.file("token", &token);
+    let caller = world.control_plane().with(&token);
+    let at_the_gateway = ["--gateway-url", world.stack().gateway_url()];
+    let revoke = ["token", "revoke", "--self", "--token-file", &file];
+    let refused = world.pod.run(&[&revoke[..], &at_the_gateway].concat());
+    refused.fails(2, &["JWT", "control plane"]);
+    // Nor another's, for whoever may revoke.
+    let asker = world.gateway().with(&world.token(&route(&world, "o", &[])));
+    let request = asker.request(pb::RevokeRequest {
+        token: token.clone(),
+        ..pb::RevokeRequest::default()
+    });
+    let mut client = TokenServiceClient::new(asker.channel());
+    let refused = world.block_on(client.revoke(request)).unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(ask(&world, &caller, "", "").unwrap().active);
+    world.admin.ok(&revoke);
+    assert!(!ask(&world, &caller, "", "").unwrap().active);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use postern_core::access_token::{AccessToken, TokenHash};
-use postern_core::jwt::{self, Unverified};
+use postern_core::jwt::{self, Unverified, Verified};
 use postern_core::key::SigningKey;
 use postern_rpc::error::Error;
 use secrecy::SecretString;
@@ -32,8 +32,18 @@ pub(crate) async fn known_by(
     text: &str,
     now: Timestamp,
 ) -> Result<Option<TokenHash>, StoreError> {
+    let known = known(store, text, now).await?;
+    Ok(known.map(|(token, _)| token))
+}
+
+/// And, of a JWT, what it says itself.
+pub(crate) async fn known(
+    store: &Store,
+    text: &str,
+    now: Timestamp,
+) -> Result<Option<(TokenHash, Option<Verified>)>, StoreError> {
     if let Ok(token) = text.parse::<AccessToken>() {
-        return Ok(Some(token.hash()));
+        return Ok(Some((token.hash(), None)));
     }
     let Some(jwt) = Unverified::parse(text) else {
         return Ok(None);
@@ -41,8 +51,8 @@ pub(crate) async fn known_by(
     let Some(boxed) = store.signing_key(jwt.key_id(), now).await? else {
         return Ok(None);
     };
-    let accessor = jwt.verify(&boxed.published.key, now);
-    Ok(accessor.map(|accessor| TokenHash::of_jwt(&accessor)))
+    let verified = jwt.verify(&boxed.published.key, now);
+    Ok(verified.map(|jwt| (TokenHash::of_jwt(&jwt.accessor), Some(jwt))))
 }
 
 /// The token itself.

@@ -69,6 +69,8 @@ struct Signed<'c> {
 /// What is read of a token: the rest is in the database.
 #[derive(Deserialize)]
 struct Presented {
+    iss: String,
+    aud: Vec<String>,
     jti: String,
     nbf: i64,
     exp: i64,
@@ -88,6 +90,17 @@ struct WireHeader {
 pub struct Unverified<'t> {
     text: &'t str,
     key_id: KeyId,
+}
+
+/// What a token that was verified says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The token's accessor.
+    pub accessor: Accessor,
+    /// Who issued it.
+    pub iss: String,
+    /// Whom it is for.
+    pub aud: Vec<String>,
 }
 
 /// The library refused to sign.
@@ -137,8 +150,8 @@ impl<'t> Unverified<'t> {
         &self.key_id
     }
 
-    /// The token's accessor, if `key` is its key and signed it, and its time has come and isn't over.
-    pub fn verify(&self, key: &PublicKey, now: Timestamp) -> Option<Accessor> {
+    /// What it says, if `key` is its key and signed it, and its time has come and isn't over.
+    pub fn verify(&self, key: &PublicKey, now: Timestamp) -> Option<Verified> {
         if key.id() != &self.key_id || key.algorithm() != SigningAlgorithm::Es256 {
             return None;
         }
@@ -150,11 +163,18 @@ impl<'t> Unverified<'t> {
         validation.required_spec_claims.clear();
         let decoded =
             jsonwebtoken::decode::<Presented>(self.text, key.decoding_key(), &validation).ok()?;
-        let Presented { jti, nbf, exp } = decoded.claims;
+        let Presented {
+            iss,
+            aud,
+            jti,
+            nbf,
+            exp,
+        } = decoded.claims;
         let from = Timestamp::from_second(nbf).ok()?;
         let until = Timestamp::from_second(exp).ok()?;
         let begun = from.duration_since(now) <= SKEW;
-        (begun && now < until).then(|| jti.parse().ok()).flatten()
+        let accessor = jti.parse().ok().filter(|_| begun && now < until)?;
+        Some(Verified { accessor, iss, aud })
     }
 }
 

@@ -50,7 +50,7 @@ struct TokenArgs {
 pub(crate) struct IntrospectArgs {
     #[command(flatten)]
     token: TokenArgs,
-    /// Let the token ask about itself, at its gateway, or at the --control-plane-url
+    /// Let the token ask about itself, at its gateway (a JWT: at the control plane), or at the URL that is said
     #[arg(long = "self")]
     own: bool,
     /// Where the token was shown, for a method with bound IPs
@@ -65,7 +65,7 @@ pub(crate) struct RevokeArgs {
     /// The token's accessor, a-…, instead of the token
     #[arg(long, value_name = "ACCESSOR")]
     accessor: Option<String>,
-    /// Let the token end itself, at its gateway, or at the --control-plane-url
+    /// Let the token end itself, at its gateway (a JWT: at the control plane), or at the URL that is said
     #[arg(long = "self", conflicts_with = "accessor")]
     own: bool,
     #[command(flatten)]
@@ -261,13 +261,18 @@ enum Home {
     Gateway,
 }
 
-/// The token as its own asker. A pod needs to reach its gateway only.
+/// The token as its own asker. A pod needs to reach its gateway only, but for a JWT: gateways know
+/// none.
 async fn by_itself(
     session: &Session,
     connection: &Connection,
     token: &SecretString,
 ) -> Result<Administrator, Failure> {
-    let server = own_server(session, connection, Home::Gateway).await?;
+    let home = match token.expose_secret().matches('.').count() {
+        2 => Home::ControlPlane,
+        _ => Home::Gateway,
+    };
+    let server = own_server(session, connection, home).await?;
     Ok(Administrator::with(server, bearer(token)))
 }
 

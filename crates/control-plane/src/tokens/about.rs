@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use postern_core::access_id::AccessType;
 use postern_core::access_token::TokenHash;
+use postern_core::jwt::Verified;
 use postern_core::permission::{Permission, Permissions};
 use postern_rpc::caller::Caller;
 use postern_rpc::error::Error;
@@ -75,6 +76,15 @@ impl<'m> About<'m> {
     pub(super) async fn token(&self, context: &Context) -> Result<Option<TokenHash>, Error> {
         let text = self.another.unwrap_or(self.asker.token.expose());
         Ok(jwts::known_by(&context.store, text, context.now()).await?)
+    }
+
+    /// And, of a JWT, what it says itself.
+    pub(super) async fn known(
+        &self,
+        context: &Context,
+    ) -> Result<Option<(TokenHash, Option<Verified>)>, Error> {
+        let text = self.another.unwrap_or(self.asker.token.expose());
+        Ok(jwts::known(&context.store, text, context.now()).await?)
     }
 
     /// Where its holder shows it: there where the call comes from.

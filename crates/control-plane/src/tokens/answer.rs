@@ -1,6 +1,7 @@
 //! What is said about a token.
 
 use jiff::Timestamp;
+use postern_core::jwt::Verified;
 use postern_core::role::{Authorization, Decider};
 use postern_proto::convert::{audit, time};
 use postern_proto::pb;
@@ -13,18 +14,26 @@ pub(super) fn inactive() -> pb::IntrospectResponse {
     pb::IntrospectResponse::default()
 }
 
+/// `jwt` is what a JWT says itself.
 pub(super) fn active(
     token: Introspected,
+    jwt: Option<Verified>,
     deployment: Uuid,
     now: Timestamp,
 ) -> pb::IntrospectResponse {
-    let aud = token.sub_claims.get("aud").cloned().unwrap_or_default();
+    let (iss, aud) = match jwt {
+        Some(jwt) => (jwt.iss, jwt.aud),
+        None => (
+            format!("urn:postern:{deployment}"),
+            token.sub_claims.get("aud").cloned().unwrap_or_default(),
+        ),
+    };
     pb::IntrospectResponse {
         active: true,
         sub: token.subject.of(&token.access_id),
         accessor: token.accessor.to_string(),
         access_id: token.access_id.to_string(),
-        iss: format!("urn:postern:{deployment}"),
+        iss,
         aud,
         roles: token.roles,
         issue_time: Some(time::timestamp(token.issue_time)),

@@ -108,7 +108,7 @@ async fn introspected(
     about: &About<'_>,
     shown: Shown,
 ) -> Result<pb::IntrospectResponse, Error> {
-    let Some(token) = about.token(context).await? else {
+    let Some((token, jwt)) = about.known(context).await? else {
         return Ok(answer::inactive());
     };
     let now = context.now();
@@ -116,7 +116,7 @@ async fn introspected(
     let found = context.store.introspect(&inspection).await?;
     let deployment = context.deployment()?;
     Ok(found.map_or_else(answer::inactive, |found| {
-        answer::active(found, deployment, now)
+        answer::active(found, jwt, deployment, now)
     }))
 }
 

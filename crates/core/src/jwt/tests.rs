@@ -38,8 +38,8 @@ fn signed(key: &SigningKey) -> String {
 }
 
 fn verified(text: &str, key: &PublicKey, now: Timestamp) -> Option<String> {
-    let accessor = Unverified::parse(text)?.verify(key, now)?;
-    Some(accessor.to_string())
+    let verified = Unverified::parse(text)?.verify(key, now)?;
+    Some(verified.accessor.to_string())
 }
 
 fn encode(value: &Value) -> String {

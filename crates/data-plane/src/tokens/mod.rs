@@ -53,6 +53,11 @@ fn sent_on(token: String, own: &str) -> String {
     }
 }
 
+/// Whether it can be a JWT, ours or not: those never leave, and nobody here can end one.
+fn may_be_jwt(text: &str) -> bool {
+    text.matches('.').count() == 2
+}
+
 /// `token` is empty for the caller's own.
 fn of_others_only(client_address: &str, token: &str) -> Result<(), Error> {
     if token.is_empty() && !client_address.is_empty() {
@@ -160,6 +165,14 @@ impl Tokens {
     async fn end(&self, request: Request<pb::RevokeRequest>) -> Result<pb::RevokeResponse, Error> {
         let relay = Relay::of(&request, &request.get_ref().caller_address)?;
         let message = request.into_inner();
+        let own = message.token.is_empty() && message.accessor.is_empty();
+        // Never an OK for what isn't done.
+        if may_be_jwt(&message.token) || own && may_be_jwt(relay.own()) {
+            return Err(Error::invalid(
+                "token",
+                "is a JWT, and a gateway ends t-… tokens only: ask the control plane",
+            ));
+        }
         let token = sent_on(message.token, relay.own());
         if !relay.is_ours() {
             return match token.is_empty() && message.accessor.is_empty() {

@@ -231,7 +231,7 @@ fn a_key_that_is_out_in_the_world_is_replaced_and_taken_out_at_once() {
     let stolen = token(&world, &method);
     let old = keys(&world)[0].0.clone();
     let step = |args: &[&str]| world.admin.run(&[&["signing-key"], args].concat());
-    step(&["retire", &old, "--force"]).fails(1, &["active"]);
+    step(&["retire", &old, "--force"]).fails(1, &["is the one that signs"]);
     let new = world.admin.json(&["signing-key", "prepare"]);
     let new = new["key_id"].as_str().unwrap();
     step(&["activate", new, "--force"]).success();
@@ -241,6 +241,18 @@ fn a_key_that_is_out_in_the_world_is_replaced_and_taken_out_at_once() {
     let good = token(&world, &method);
     assert!(ask(&world, &admin, &good, "").unwrap().active);
     assert_eq!(keys(&world).len(), 1);
+}
+
+#[test]
+fn a_key_whose_id_begins_with_a_dash_is_no_flag() {
+    let world = World::shared();
+    for dashes in ["-", "--"] {
+        let id = format!("{dashes}{}", "f".repeat(43 - dashes.len()));
+        for args in [&["activate", &id, "--force"], &["retire", "--force", &id]] {
+            let output = world.admin.run(&[&["signing-key"], &args[..]].concat());
+            output.fails(4, &[&id, "not found"]);
+        }
+    }
 }
 
 #[test]

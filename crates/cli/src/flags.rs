@@ -1,6 +1,7 @@
 //! What flags and their values look like, for every command alike.
 
 use clap::{ArgMatches, Args, Command};
+use postern_core::key::KeyId;
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -103,10 +104,11 @@ fn takes_next(flag: &clap::Arg, argument: &str) -> bool {
     named && valued && flag.get_num_args().is_none_or(|n| n.min_values() > 0)
 }
 
-/// `-` is standard input, for flags that name a file.
+/// `-` is standard input, for flags that name a file; a key's ID may begin with one.
 fn is_no_value(flag: &str, value: &str) -> bool {
     let input = value == "-" && flag.ends_with("-file");
-    value.starts_with('-') && !input && !value.starts_with("-----BEGIN ")
+    let key = value.parse::<KeyId>().is_ok();
+    value.starts_with('-') && !input && !key && !value.starts_with("-----BEGIN ")
 }
 
 /// Refuses values that are really the next flag, as an empty shell variable leaves them.

@@ -28,7 +28,7 @@ pub(crate) enum SigningKeyCommand {
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
     /// The key's ID
-    #[arg(value_name = "KEY_ID")]
+    #[arg(value_name = "KEY_ID", allow_hyphen_values = true)]
     key_id: String,
     /// Activate a key that not everybody knows yet, or retire one whose tokens may still live
     #[arg(long)]

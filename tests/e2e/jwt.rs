@@ -283,7 +283,7 @@ fn a_jwt_ends_itself_at_the_control_plane_and_a_gateway_says_that_it_cant() {
     // Nor another's, for whoever may revoke.
     let asker = world.gateway().with(&world.token(&route(&world, "o", &[])));
     let request = asker.request(pb::RevokeRequest {
-        token: token.clone(),
+        token,
         ..pb::RevokeRequest::default()
     });
     let mut client = TokenServiceClient::new(asker.channel());

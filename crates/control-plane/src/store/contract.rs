@@ -8,6 +8,7 @@ mod auth_methods;
 mod batches;
 mod bed;
 mod behind;
+mod beyond_own;
 mod blocks;
 mod connecting;
 mod exchange;

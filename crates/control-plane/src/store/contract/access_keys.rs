@@ -29,7 +29,7 @@ super::on_both_engines! {
     no_login_comes_through_a_gateway_that_was_disabled_meanwhile,
 }
 
-fn overlap(seconds: i64) -> Option<KeyOverlap> {
+pub(super) fn overlap(seconds: i64) -> Option<KeyOverlap> {
     KeyOverlap::parse(seconds, 0).unwrap()
 }
 

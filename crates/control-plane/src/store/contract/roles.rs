@@ -30,7 +30,7 @@ super::on_both_engines! {
     associations_are_listed_once_each_and_by_filter,
 }
 
-fn role(id: &str, permissions: &[Permission]) -> Role {
+pub(super) fn role(id: &str, permissions: &[Permission]) -> Role {
     Role {
         id: id.parse().unwrap(),
         uid: Uuid::now_v7(),
@@ -51,7 +51,7 @@ fn role(id: &str, permissions: &[Permission]) -> Role {
 }
 
 /// Somebody who may write roles, and holds these permissions beside.
-fn cause_with(request_id: &str, permissions: &[Permission]) -> Cause {
+pub(super) fn cause_with(request_id: &str, permissions: &[Permission]) -> Cause {
     Cause {
         permissions: permissions.iter().copied().collect(),
         ..cause(request_id)
@@ -75,7 +75,7 @@ fn any_namespace() -> RequiredSubClaims {
     RequiredSubClaims::new(claims, false).unwrap()
 }
 
-async fn create(bed: &Bed, role: &Role) -> Stored<Role> {
+pub(super) async fn create(bed: &Bed, role: &Role) -> Stored<Role> {
     let created = bed
         .store
         .create_role(role, Intent::Write, &cause("setup"))
@@ -83,7 +83,7 @@ async fn create(bed: &Bed, role: &Role) -> Stored<Role> {
     created.unwrap()
 }
 
-async fn associate(bed: &Bed, method: &AuthMethod, role: &str) -> Stored<Association> {
+pub(super) async fn associate(bed: &Bed, method: &AuthMethod, role: &str) -> Stored<Association> {
     let new = associated(method, role);
     let created = bed
         .store
@@ -93,7 +93,7 @@ async fn associate(bed: &Bed, method: &AuthMethod, role: &str) -> Stored<Associa
 }
 
 /// An access-key method with its key.
-async fn administrator(bed: &Bed, id: &str) -> (AuthMethod, AccessKey) {
+pub(super) async fn administrator(bed: &Bed, id: &str) -> (AuthMethod, AccessKey) {
     let key = AccessKey::generate().unwrap();
     let method = AuthMethod {
         id: id.parse().unwrap(),

@@ -5,14 +5,14 @@ use postern_core::audit::EventKind;
 use postern_core::facts::SubClaims;
 use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
-use postern_core::permission::Permissions;
+use postern_core::permission::{Permission, Permissions};
 use postern_core::resource_id::ResourceId;
 use postern_core::role::{BuiltIn, Role};
 use uuid::Uuid;
 
-use super::{ConfigWrite, Connection, Engine, auth_methods, roles};
+use super::{ConfigWrite, Connection, Engine, auth_methods, held, roles};
 use crate::store::page::Room;
-use crate::store::rows::{AssociationRow, RoleRow, held, to_json};
+use crate::store::rows::{self, AssociationRow, RoleRow, to_json};
 use crate::store::time::micros;
 use crate::store::{
     AssociationCursor, AssociationFilter, Cause, Etag, Intent, MethodRef, NewAssociation, Page,
@@ -149,7 +149,7 @@ pub(super) async fn roles_of_token(
 ) -> Result<Vec<Role>, StoreError> {
     let mut roles = Vec::new();
     for row in roles_of_method(connection, method_uid).await? {
-        if held(
+        if rows::held(
             &row.association_uid,
             &row.condition,
             sub_claims,
@@ -162,18 +162,6 @@ pub(super) async fn roles_of_token(
         }
     }
     Ok(roles)
-}
-
-/// Everything that some token of the method may do here.
-pub(super) async fn permissions_of_method(
-    connection: &mut Connection,
-    method_uid: &Uuid,
-) -> Result<Permissions, StoreError> {
-    let mut permissions = Permissions::default();
-    for row in roles_of_method(connection, &method_uid.to_string()).await? {
-        permissions.extend(&Stored::<Role>::try_from(row.role)?.value.permissions());
-    }
-    Ok(permissions)
 }
 
 /// A first administrator's.
@@ -210,12 +198,15 @@ pub(super) async fn ensure_administrator(
     make_administrator(write, method, method_uid).await
 }
 
-/// Gives all tokens of a method that is being made these roles.
+/// Gives all tokens of a method that is being made these roles, as whoever writes roles could.
 pub(super) async fn give(
     write: &mut ConfigWrite<'_>,
     method: &Method,
     roles: &[ResourceId],
 ) -> Result<(), WriteError> {
+    if !roles.is_empty() {
+        write.within_own(&Permissions::from_iter([Permission::RolesWrite]))?;
+    }
     for (i, id) in roles.iter().enumerate() {
         let role = roles::get(write.connection(), id).await?;
         let missing = || Invalid::field(format!("roles[{i}]"), format!("there is no role `{id}`"));
@@ -272,7 +263,7 @@ impl Engine {
         let role = roles::get(write.connection(), &new.role).await?;
         let (method, role) = both(method, role, new)?;
         write.within_own(&role.permissions())?;
-        let held = permissions_of_method(write.connection(), &method.uid).await?;
+        let held = held::by_method(write.connection(), &method.uid.to_string()).await?;
         write.within_own(&held)?;
         check(&method, &new.sub_claims)?;
         let association = Association {
@@ -470,7 +461,7 @@ async fn writable(
     let by_id = MethodRef::Id(current.value.auth_method.clone());
     let method = auth_methods::get(write.connection(), &by_id).await?;
     let method = method.ok_or(WriteError::NotFound)?.value;
-    let held = permissions_of_method(write.connection(), &method.uid).await?;
+    let held = held::by_method(write.connection(), &method.uid.to_string()).await?;
     write.within_own(&held)?;
     Ok((current, method))
 }

@@ -15,7 +15,7 @@ use postern_core::meta::Stored;
 use postern_core::resource_id::ResourceId;
 
 use super::access_keys::{self, Owner};
-use super::{ConfigWrite, Connection, Engine, associations, k8s_auth_configs};
+use super::{ConfigWrite, Connection, Engine, associations, held, k8s_auth_configs};
 use crate::store::page::Room;
 use crate::store::rows::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, format, methods, to_json};
 use crate::store::time::micros;
@@ -324,8 +324,7 @@ impl Engine {
             current.value.uid.to_string(),
             current.value.id.auth_method_name(),
         );
-        let held = associations::permissions_of_method(write.connection(), &current.value.uid);
-        let held = held.await?;
+        let held = held::by_method(write.connection(), &uid).await?;
         write.within_own(&held)?;
         let configs = k8s_auth_configs::of_method(write.connection(), &uid).await?;
         for gateway_uid in k8s_auth_configs::gateways(&configs) {

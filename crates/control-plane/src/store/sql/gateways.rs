@@ -7,7 +7,7 @@ use postern_core::meta::Stored;
 use postern_core::resource_id::GatewayName;
 
 use super::access_keys::{self, Owner};
-use super::{ConfigWrite, Connection, Engine, k8s_auth_configs};
+use super::{ConfigWrite, Connection, Engine, held, k8s_auth_configs};
 use crate::store::instances::MAX_INSTANCES;
 use crate::store::page::Room;
 use crate::store::rows::GatewayRow;
@@ -98,6 +98,13 @@ async fn current(
     Ok(current)
 }
 
+/// Whoever stands where the gateway does, or has its credential, logs in as any pod of its methods.
+async fn within_own(write: &mut ConfigWrite<'_>, gateway: &Gateway) -> Result<(), WriteError> {
+    let uid = gateway.uid.to_string();
+    let held = held::by_methods_of_gateway(write.connection(), &uid).await?;
+    write.within_own(&held)
+}
+
 impl Engine {
     pub(in crate::store) async fn update_gateway<F>(
         &self,
@@ -113,6 +120,9 @@ impl Engine {
         let mut write = ConfigWrite::begin(self, cause).await?;
         let before = current(&mut write, name, etag).await?;
         let after = edit(&before.value)?;
+        if (&after.url, after.disabled) != (&before.value.url, before.value.disabled) {
+            within_own(&mut write, &before.value).await?;
+        }
         let stored = store(&mut write, &before, &after).await?;
         write.record(EventKind::GatewayUpdated, name.full(), |event| {
             event.before = document::gateway(&before.value);
@@ -132,6 +142,7 @@ impl Engine {
     ) -> Result<Stored<Gateway>, WriteError> {
         let mut write = ConfigWrite::begin(self, cause).await?;
         let before = current(&mut write, name, etag).await?;
+        within_own(&mut write, &before.value).await?;
         let uid = before.value.uid.to_string();
         access_keys::rotate(&mut write, Owner::Gateway(&uid), key).await?;
         let stored = store(&mut write, &before, &before.value).await?;
@@ -210,6 +221,7 @@ impl Engine {
     ) -> Result<(), WriteError> {
         let mut write = ConfigWrite::begin(self, cause).await?;
         let current = current(&mut write, name, etag).await?;
+        within_own(&mut write, &current.value).await?;
         let uid = current.value.uid.to_string();
         let configs = k8s_auth_configs::of_gateway(write.connection(), &uid).await?;
         k8s_auth_configs::delete_with_owner(&mut write, configs, force).await?;

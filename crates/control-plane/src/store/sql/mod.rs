@@ -10,6 +10,7 @@ mod deployment;
 mod exchange;
 mod feed;
 mod gateways;
+mod held;
 mod instances;
 mod k8s_auth_configs;
 mod kept;

@@ -6,7 +6,7 @@ use postern_core::meta::Stored;
 use postern_core::resource_id::ResourceId;
 use postern_core::role::{Role, RoleSettings};
 
-use super::{ConfigWrite, Connection, Engine, associations};
+use super::{ConfigWrite, Connection, Engine, associations, held};
 use crate::store::page::Room;
 use crate::store::rows::{RoleColumns, RoleRow};
 use crate::store::time::micros;
@@ -175,6 +175,10 @@ impl Engine {
             return Err(WriteError::Protected);
         }
         let users = associations::of_role(write.connection(), &current.uid).await?;
+        if force {
+            let held = held::by_methods_with_role(write.connection(), &current.uid).await?;
+            write.within_own(&held)?;
+        }
         associations::delete_with_owner(&mut write, users, force).await?;
         sqlx::query("DELETE FROM roles WHERE uid = $1")
             .bind(current.uid.to_string())

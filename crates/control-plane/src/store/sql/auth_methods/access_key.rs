@@ -7,7 +7,7 @@ use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 
 use super::super::access_keys::{self, Owner};
-use super::super::{ConfigWrite, Engine, associations};
+use super::super::{ConfigWrite, Engine, held};
 use super::{get, update};
 use crate::store::{Cause, Etag, Intent, KeyOverlap, MethodRef, NewKey, WriteError, document};
 
@@ -63,7 +63,8 @@ async fn writable(
     if !matches!(current.value.settings.kind, Kind::AccessKey) {
         return Err(Invalid::field("name", "is no access-key auth method's").into());
     }
-    let held = associations::permissions_of_method(write.connection(), &current.value.uid).await?;
+    let uid = current.value.uid.to_string();
+    let held = held::by_method(write.connection(), &uid).await?;
     write.within_own(&held)?;
     Ok(current)
 }

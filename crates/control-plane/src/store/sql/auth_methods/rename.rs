@@ -5,7 +5,7 @@ use postern_core::auth_method::AuthMethod;
 use postern_core::meta::Stored;
 use postern_core::resource_id::ResourceId;
 
-use super::super::{ConfigWrite, Engine, k8s_auth_configs};
+use super::super::{ConfigWrite, Engine, held, k8s_auth_configs};
 use super::get;
 use crate::store::time::micros;
 use crate::store::{Cause, Etag, Intent, MethodRef, WriteError, document};
@@ -24,10 +24,12 @@ impl Engine {
             .await?
             .ok_or(WriteError::NotFound)?;
         etag.check(before.revision)?;
+        let uid = before.value.uid.to_string();
+        let held = held::by_method(write.connection(), &uid).await?;
+        write.within_own(&held)?;
         if before.value.id == *id {
             return Ok(before);
         }
-        let uid = before.value.uid.to_string();
         let (revision, now) = (write.revision, micros(write.now()));
         sqlx::query(
             "UPDATE auth_methods SET id = $1, revision = $2, update_time = $3 WHERE uid = $4",

@@ -7,7 +7,7 @@ use postern_core::auth_method::{AuthMethod, Kind, Settings};
 use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 
-use super::super::{ConfigWrite, Engine, associations, k8s_auth_configs, revocations};
+use super::super::{ConfigWrite, Engine, held, k8s_auth_configs, revocations};
 use super::{Columns, get, insert_keys};
 use crate::store::time::micros;
 use crate::store::{Cause, Etag, Intent, MethodRef, WriteError, document};
@@ -34,7 +34,7 @@ impl Engine {
             ..before.value.clone()
         };
         check_kind(&before.value, &after)?;
-        let held = associations::permissions_of_method(write.connection(), &after.uid).await?;
+        let held = held::by_method(write.connection(), &after.uid.to_string()).await?;
         write.within_own(&held)?;
         remove_keys(&mut write, &before.value, &after).await?;
         check_audiences(&mut write, &after).await?;

@@ -12,7 +12,7 @@ use postern_core::reason::DenyReason;
 use postern_core::resource_id::ConfigName;
 use postern_core::sealed_config::{ConfigView, SealedConfig};
 
-use super::super::{ConfigWrite, Engine, associations, auth_methods, gateways};
+use super::super::{ConfigWrite, Engine, auth_methods, gateways, held};
 use super::get;
 use crate::store::rows::{ConfigRow, to_json};
 use crate::store::time::micros;
@@ -62,6 +62,8 @@ impl Engine {
                 current: before.revision,
             });
         }
+        let held = held::by_method(write.connection(), &old_method_uid).await?;
+        write.within_own(&held)?;
         let method_uid = check_method(&mut write, view).await?;
         update(&mut write, config, &method_uid, before.revision).await?;
         if method_uid != old_method_uid {
@@ -94,6 +96,8 @@ impl Engine {
         let (gateway_uid, method_uid) = (row.gateway_uid.clone(), row.method_uid.clone());
         let before = Stored::<SealedConfig>::try_from(row).map_err(StoreError::from)?;
         etag.check(before.revision)?;
+        let held = held::by_method(write.connection(), &method_uid).await?;
+        write.within_own(&held)?;
         let view = &before.value.view;
         sqlx::query("DELETE FROM k8s_auth_configs WHERE uid = $1 AND method_uid = $2")
             .bind(view.uid.to_string())
@@ -163,10 +167,10 @@ async fn check_method(
     let fault = match key {
         Some(Ok(())) => {
             // Whoever points a config at a cluster of theirs logs in as any pod of the method.
-            let uid = &method.value.uid;
-            let held = associations::permissions_of_method(write.connection(), uid).await?;
+            let uid = method.value.uid.to_string();
+            let held = held::by_method(write.connection(), &uid).await?;
             write.within_own(&held)?;
-            return Ok(uid.to_string());
+            return Ok(uid);
         }
         Some(Err(DenyReason::AssertionKeyExpired)) => {
             "is a key of the auth method that has expired: use the private key of a current one"

@@ -218,6 +218,7 @@ impl From<WriteError> for BootstrapError {
             | WriteError::BuiltIn
             | WriteError::Protected
             | WriteError::BeyondOwn(_)
+            | WriteError::CallerGone { .. }
             | WriteError::NoAdministratorLeft
             | WriteError::KeyLimit => Self::Store(error.into()),
             WriteError::Store(error) => error.into(),

@@ -45,6 +45,8 @@ pub(crate) fn of_write(error: WriteError, resource: &str, etag: &str) -> Error {
             "is the last way in for administrators: an enabled access-key method without an end, with a key and roles/admin, must be left",
         ),
         WriteError::BeyondOwn(missing) => beyond_own(resource, &missing),
+        WriteError::CallerGone { relayed: false } => Error::Unauthenticated,
+        WriteError::CallerGone { relayed: true } => Error::OnBehalfUnauthenticated,
         WriteError::KeyLimit => key_limit(resource),
         WriteError::Invalid(invalid) => invalid.into(),
         WriteError::Store(error) => error.into(),

@@ -17,6 +17,7 @@ pub(super) fn of_create(error: WriteError, view: &ConfigView) -> Error {
         | WriteError::BuiltIn
         | WriteError::Protected
         | WriteError::BeyondOwn(_)
+        | WriteError::CallerGone { .. }
         | WriteError::NoAdministratorLeft
         | WriteError::KeyLimit
         | WriteError::Invalid(_)

@@ -10,6 +10,7 @@ mod bed;
 mod behind;
 mod beyond_own;
 mod blocks;
+mod caller_gone;
 mod connecting;
 mod exchange;
 mod feed;
@@ -31,6 +32,7 @@ mod token_life;
 mod tokens;
 mod unreadable;
 mod uses;
+mod ways_in;
 
 /// A test for each engine out of each `async fn case(bed: Bed)`.
 macro_rules! on_both_engines {

@@ -86,6 +86,12 @@ pub(crate) enum WriteError {
     /// It holds, or would give, what whoever asks doesn't hold.
     #[error("needs permissions that aren't held")]
     BeyondOwn(Vec<Permission>),
+    /// The token of whoever asks ended before the write began.
+    #[error("the caller's token doesn't count any more")]
+    CallerGone {
+        /// By a gateway, whose own token is another.
+        relayed: bool,
+    },
     /// Nobody would be left who can administer.
     #[error("leaves no administrator")]
     NoAdministratorLeft,

@@ -158,7 +158,7 @@ async fn a_login_that_is_stopped_in_the_middle_yields_nothing_after_its_token_wa
 }
 
 /// Until so many transactions wait for another.
-async fn waiting(bed: &Bed, count: i64) {
+pub(super) async fn waiting(bed: &Bed, count: i64) {
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while bed.count(waiting).await < count {

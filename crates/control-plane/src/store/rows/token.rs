@@ -56,9 +56,14 @@ impl TokenRow {
     /// Whether the token counts at all: the one place that says so, for whoever asks about a token
     /// or calls with one. What was given by a method or a key, or to a gateway, ends with it.
     pub(in crate::store) fn counts(&self, now: Timestamp) -> Result<bool, Inconsistent> {
+        Ok(self.stands(now)? && self.uses_left != Some(0))
+    }
+
+    /// The same for a call that was a use of it already.
+    pub(in crate::store) fn stands(&self, now: Timestamp) -> Result<bool, Inconsistent> {
         let now_micros = micros(now);
         let blocked = self.blocked_until.is_some_and(|end| end > now_micros);
-        let over = self.expire_time <= now_micros || self.uses_left == Some(0);
+        let over = self.expire_time <= now_micros;
         if over || self.revoked || blocked || !self.key_stands(now) {
             return Ok(false);
         }

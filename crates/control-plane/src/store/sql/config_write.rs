@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use postern_core::audit::{Event, EventKind};
 use postern_core::permission::Permissions;
-use postern_core::role::BuiltIn;
 use sqlx::{QueryBuilder, Transaction};
 
-use super::{BEFORE_CONFIG_COMMIT, Connection, Db, Engine, audit};
+use super::ways_in::WaysIn;
+use super::{BEFORE_CONFIG_COMMIT, Connection, Db, Engine, audit, session};
 use crate::store::time::stored;
 use crate::store::{Cause, Intent, StoreError, WriteError};
 
@@ -14,6 +14,8 @@ use crate::store::{Cause, Intent, StoreError, WriteError};
 pub(super) struct ConfigWrite<'e> {
     engine: &'e Engine,
     cause: &'e Cause,
+    /// What whoever writes holds now.
+    permissions: Permissions,
     tx: Transaction<'static, Db>,
     pub(super) revision: i64,
     changes: Vec<Touched>,
@@ -27,15 +29,25 @@ struct Touched {
 }
 
 impl<'e> ConfigWrite<'e> {
-    /// Waits until no other write of configuration is under way, and keeps it so.
-    pub(super) async fn begin(engine: &'e Engine, cause: &'e Cause) -> Result<Self, StoreError> {
+    /// Waits until no other write of configuration is under way, and keeps it so. Whoever writes
+    /// may have lost their token, or some of what it holds, meanwhile.
+    pub(super) async fn begin(engine: &'e Engine, cause: &'e Cause) -> Result<Self, WriteError> {
         let mut tx = engine.begin_write().await?;
         let revision = sqlx::query_scalar("UPDATE revision SET value = value + 1 RETURNING value")
             .fetch_one(&mut *tx)
             .await?;
+        let permissions = match cause.accessor.as_str() {
+            "" => cause.permissions.clone(),
+            accessor => session::permissions(&mut tx, accessor, cause.now)
+                .await?
+                .ok_or(WriteError::CallerGone {
+                    relayed: !cause.gateway.is_empty(),
+                })?,
+        };
         Ok(Self {
             engine,
             cause,
+            permissions,
             tx,
             revision,
             changes: Vec::new(),
@@ -91,7 +103,7 @@ impl<'e> ConfigWrite<'e> {
 
     /// Nobody gives, takes or changes what holds more than they hold themselves.
     pub(super) fn within_own(&self, permissions: &Permissions) -> Result<(), WriteError> {
-        let missing: Vec<_> = self.cause.permissions.missing(permissions).collect();
+        let missing: Vec<_> = self.permissions.missing(permissions).collect();
         if missing.is_empty() {
             Ok(())
         } else {
@@ -99,23 +111,21 @@ impl<'e> ConfigWrite<'e> {
         }
     }
 
-    /// After a write that may have taken somebody's way in: one is left that is enabled, has no
-    /// end and a key without one, and whose holder may do everything.
+    /// After a write that may have taken somebody's way in: one is left. Where none was, a way in
+    /// from some addresses or for some calls must be.
     pub(super) async fn administrator_stays(&mut self) -> Result<(), WriteError> {
-        let left: Option<String> = sqlx::query_scalar(
-            "SELECT m.uid FROM auth_methods m
-             WHERE m.kind = 'access_key' AND NOT m.disabled AND m.access_expire_time IS NULL
-               AND NOT m.force_sub_claims
-               AND EXISTS (SELECT 1 FROM access_keys k
-                           WHERE k.method_uid = m.uid AND k.expire_time IS NULL)
-               AND EXISTS (SELECT 1 FROM associations a
-                           WHERE a.method_uid = m.uid AND a.role_uid = $1)
-             LIMIT 1",
-        )
-        .bind(BuiltIn::Admin.uid().to_string())
-        .fetch_optional(&mut *self.tx)
-        .await?;
-        left.map(|_| ()).ok_or(WriteError::NoAdministratorLeft)
+        let own = self.cause.access_id.as_str();
+        let left = WaysIn::of(&mut self.tx).await?;
+        if left.has_open() || left.admits(own, self.cause.caller_ip) {
+            return Ok(());
+        }
+        // What is committed: nobody else writes configuration now.
+        let mut committed = self.engine.readers.acquire().await?;
+        let before = WaysIn::of(&mut committed).await?;
+        if !before.has_open() && !left.is_empty() {
+            return Ok(());
+        }
+        Err(WriteError::NoAdministratorLeft)
     }
 
     /// `edit` adds what is particular to the record.

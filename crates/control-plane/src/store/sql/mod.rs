@@ -26,6 +26,7 @@ mod signing_keys;
 mod sweep;
 mod token_life;
 mod tokens;
+mod ways_in;
 
 use std::sync::Arc;
 

@@ -252,6 +252,26 @@ async fn found(connection: &mut Connection, hash: &[u8]) -> Result<Option<Found>
     }))
 }
 
+/// What the token lets a call do that began with it. `None`: it doesn't count any more. Its last
+/// use may have been that call.
+pub(super) async fn permissions(
+    connection: &mut Connection,
+    accessor: &str,
+    now: Timestamp,
+) -> Result<Option<Permissions>, StoreError> {
+    let hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM tokens WHERE accessor = $1")
+        .bind(accessor)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(hash) = hash else {
+        return Ok(None);
+    };
+    let Some(found) = found(connection, &hash).await? else {
+        return Ok(None);
+    };
+    Ok(found.row.stands(now)?.then_some(found.permissions))
+}
+
 /// A token with all that decides whether it counts.
 pub(super) async fn row(
     connection: &mut Connection,

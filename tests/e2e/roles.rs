@@ -307,6 +307,19 @@ fn a_method_that_forces_sub_claims_gives_roles_by_no_others() {
 }
 
 #[test]
+fn who_has_no_sub_claims_is_not_listed_where_a_template_wants_one() {
+    let world = World::start();
+    let admin = &world.admin;
+    admin.ok(&["create-role", "-n", "r"]);
+    for path in ["/{{namespace}}/x", "/open/y"] {
+        admin.ok(&["set-role-rule", "-r", "r", "-p", path, "-c", "read"]);
+    }
+    admin.ok(&["create-auth-method-api-key", "-n", "key", "--role", "r"]);
+    assert_eq!(who_can(&world, "read", "/pay/x"), [""; 0]);
+    assert_eq!(who_can(&world, "read", "/open/y"), ["authMethods/key"]);
+}
+
+#[test]
 fn nobody_gives_or_changes_what_holds_more_than_they_hold() {
     use postern_proto::pb;
     use postern_proto::pb::association_service_client::AssociationServiceClient;

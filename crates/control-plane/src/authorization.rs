@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use jiff::Timestamp;
 use postern_core::association::Association;
+use postern_core::auth_method::Kind;
 use postern_core::facts::{SUB_CLAIMS, SubClaims};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::permission::Permission;
@@ -56,6 +57,8 @@ struct Question {
 struct Giver {
     roles: Vec<Role>,
     force_sub_claims: bool,
+    /// Whether its tokens carry any; without, no template is filled.
+    has_sub_claims: bool,
 }
 
 // === impl Authorization ===
@@ -109,6 +112,7 @@ impl Authorization {
         Ok(Giver {
             roles: store.roles_of_method(method).await?,
             force_sub_claims: settings.force_sub_claims,
+            has_sub_claims: !matches!(settings.kind, Kind::AccessKey),
         })
     }
 
@@ -164,6 +168,7 @@ impl Question {
             .iter()
             .filter(|rule| self.is_current(rule) && rule.capabilities.contains(&self.capability))
             .filter_map(|rule| Some((rule, rule.path.fillings(&self.path)?)))
+            .filter(|(_, fillings)| giver.has_sub_claims || fillings.is_empty())
             .map(|(rule, fillings)| pb::Access {
                 auth_method: association.auth_method.auth_method_name(),
                 association: association.name(),

@@ -33,8 +33,10 @@ const BEFORE_CONFIG_COMMIT: Option<&str> =
 /// No login is open once this is done, until the transaction ends.
 const BETWEEN_LOGINS: Option<&str> = Some("SELECT pg_advisory_xact_lock(7306086897)");
 
+/// One batch under way: a second one beside it would be two halves, and each way to the database
+/// and back costs more than the wait for the first one's commit.
 const BATCHES: Limits = Limits {
-    eager: 2,
+    eager: 1,
     workers: 4,
     questions: 32,
 };

@@ -16,7 +16,7 @@ use sqlx::Connection as _;
 
 use super::super::BEGIN_LOGIN;
 use super::kept::Lent;
-use super::{Connection, Engine, audit, feed, signing_keys};
+use super::{Connection, Engine, audit, signing_keys};
 use crate::store::batches::Worker;
 use crate::store::exchange::{self, Refusal};
 use crate::store::{Exchange, Exchanged, Granted, Inconsistent, Limited, StoreError, Unsigned};
@@ -101,9 +101,7 @@ impl Exchanges {
     /// One transaction. No login is answered before its commit.
     async fn on(&self, mut lent: Lent, requests: &[Exchange]) -> Result<Vec<Answer>, StoreError> {
         let mut tx = lent.connection.begin_with(BEGIN_LOGIN).await?;
-        // Before the rules: what is revoked while this goes on has a later revision.
-        let revision = feed::revision(&mut tx).await?;
-        let decisions = decide::all(&mut tx, &self.0.parsed, requests).await?;
+        let (revision, decisions) = decide::all(&mut tx, &self.0.parsed, requests).await?;
         let mut settled = issue::all(&mut tx, revision, requests, decisions).await?;
         signed_by(&mut tx, &mut settled).await?;
         let events = requests.iter().zip(&settled);

@@ -7,42 +7,58 @@ use std::sync::Arc;
 use postern_core::access_id::AccessId;
 use postern_core::auth_method::AuthMethod;
 use postern_core::reason::DenyReason;
+use sqlx::{Database, FromRow, Row as _};
 use uuid::Uuid;
 
 use super::super::blocks::Blocks;
-use super::super::{Connection, auth_methods};
+use super::super::{Connection, Db, auth_methods};
 use super::{Allowed, Decision};
 use crate::store::exchange::{self, ConfigFacts, Refusal};
 use crate::store::parsed::Parsed;
 use crate::store::{Exchange, Inconsistent, MethodRef, StoreError};
 
-/// What this transaction has read. Who changes any of it waits until the transaction's end.
+type DbRow = <Db as Database>::Row;
+
+/// What this transaction has read, in as few questions as there can be: each is a way to the
+/// database and back. Who changes any of it waits until the transaction's end.
 struct Rules<'e> {
     parsed: &'e Parsed,
     methods: HashMap<AccessId, Result<Option<Arc<AuthMethod>>, Inconsistent>>,
-    configs: HashMap<Uuid, Option<ConfigFacts>>,
-    /// Whether the gateway is there and enabled.
-    gateways: HashMap<Uuid, bool>,
+    /// By gateway and, where the assertion was verified, its config.
+    grounds: HashMap<(Uuid, Option<Uuid>), Ground>,
 }
 
-/// In the requests' order.
+/// What a login stands on beside its method.
+struct Ground {
+    revision: i64,
+    /// Whether anybody is blocked.
+    blocks: bool,
+    /// `None`: there is no such gateway.
+    gateway_disabled: Option<bool>,
+    config: Option<ConfigFacts>,
+}
+
+/// In the requests' order, with the revision of the rules.
 pub(super) async fn all(
     connection: &mut Connection,
     parsed: &Parsed,
     requests: &[Exchange],
-) -> Result<Vec<Decision>, StoreError> {
+) -> Result<(i64, Vec<Decision>), StoreError> {
     let mut rules = Rules {
         parsed,
         methods: HashMap::new(),
-        configs: HashMap::new(),
-        gateways: HashMap::new(),
+        grounds: HashMap::new(),
     };
     let mut decisions = Vec::with_capacity(requests.len());
     for request in requests {
         decisions.push(decide(connection, &mut rules, request).await?);
     }
-    refuse_blocked(connection, requests, &mut decisions).await?;
-    Ok(decisions)
+    if rules.grounds.values().any(|ground| ground.blocks) {
+        refuse_blocked(connection, requests, &mut decisions).await?;
+    }
+    // No revision is taken while this transaction is open; the lowest is on the safe side.
+    let revisions = rules.grounds.values().map(|ground| ground.revision);
+    Ok((revisions.min().unwrap_or_default(), decisions))
 }
 
 /// Whom the rules let in and an administrator doesn't.
@@ -82,21 +98,31 @@ async fn decide(
     rules: &mut Rules<'_>,
     request: &Exchange,
 ) -> Result<Decision, StoreError> {
+    let method = rules.method(connection, &request.access_id).await?;
+    let verified = match &method {
+        Ok(Some(method)) => Some(exchange::verify(request, method)),
+        Ok(None) | Err(_) => None,
+    };
+    let config_uid = match &verified {
+        Some(Ok(claims)) => Some(claims.config_uid),
+        Some(Err(_)) | None => None,
+    };
+    let ground = rules
+        .ground(connection, request.gateway.uid, config_uid)
+        .await?;
     // Its token was looked at before this transaction: it may have been switched off since.
-    if !rules.gateway(connection, request.gateway.uid).await? {
+    if ground.gateway_disabled != Some(false) {
         return Ok(Ok(Err(Refusal::new(DenyReason::GatewayDisabled))));
     }
-    let method = match rules.method(connection, &request.access_id).await? {
-        Ok(Some(method)) => method,
-        Ok(None) => return Ok(Ok(Err(Refusal::new(DenyReason::MethodUnknown)))),
-        Err(fault) => return Ok(Err(fault)),
+    let (method, claims) = match (method, verified) {
+        (Ok(Some(method)), Some(Ok(claims))) => (method, claims),
+        (Ok(Some(method)), Some(Err(reason))) => {
+            return Ok(Ok(Err(Refusal::new(reason).of_method(&method))));
+        }
+        (Ok(_), _) => return Ok(Ok(Err(Refusal::new(DenyReason::MethodUnknown)))),
+        (Err(fault), _) => return Ok(Err(fault)),
     };
-    let claims = match exchange::verify(request, &method) {
-        Ok(claims) => claims,
-        Err(reason) => return Ok(Ok(Err(Refusal::new(reason).of_method(&method)))),
-    };
-    let row = rules.config(connection, claims.config_uid).await?;
-    let config = match exchange::own_config(request, &method, &claims, row) {
+    let config = match exchange::own_config(request, &method, &claims, ground.config.as_ref()) {
         Ok(Ok(config)) => config,
         Ok(Err(reason)) => {
             let refusal = Refusal::new(reason).of_method(&method).of_claims(&claims);
@@ -122,6 +148,21 @@ async fn decide(
     }))
 }
 
+// === impl Ground ===
+
+impl FromRow<'_, DbRow> for Ground {
+    fn from_row(row: &DbRow) -> Result<Self, sqlx::Error> {
+        let config_id: Option<String> = row.try_get("id")?;
+        let config = config_id.map(|_| ConfigFacts::from_row(row));
+        Ok(Self {
+            revision: row.try_get("revision")?,
+            blocks: row.try_get("blocks")?,
+            gateway_disabled: row.try_get("gateway_disabled")?,
+            config: config.transpose()?,
+        })
+    }
+}
+
 // === impl Rules ===
 
 impl Rules<'_> {
@@ -141,38 +182,28 @@ impl Rules<'_> {
         Ok(entry.insert(method).clone())
     }
 
-    async fn gateway(
+    async fn ground(
         &mut self,
         connection: &mut Connection,
-        uid: Uuid,
-    ) -> Result<bool, StoreError> {
-        let entry = match self.gateways.entry(uid) {
-            Entry::Occupied(known) => return Ok(*known.get()),
-            Entry::Vacant(unknown) => unknown,
-        };
-        let disabled: Option<bool> =
-            sqlx::query_scalar("SELECT disabled FROM gateways WHERE uid = $1")
-                .bind(uid.to_string())
-                .fetch_optional(connection)
-                .await?;
-        Ok(*entry.insert(disabled == Some(false)))
-    }
-
-    async fn config(
-        &mut self,
-        connection: &mut Connection,
-        uid: Uuid,
-    ) -> Result<Option<&ConfigFacts>, StoreError> {
-        let entry = match self.configs.entry(uid) {
-            Entry::Occupied(known) => return Ok(known.into_mut().as_ref()),
+        gateway_uid: Uuid,
+        config_uid: Option<Uuid>,
+    ) -> Result<&Ground, StoreError> {
+        let entry = match self.grounds.entry((gateway_uid, config_uid)) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
             Entry::Vacant(unknown) => unknown,
         };
         let read = sqlx::query_as(
-            "SELECT id, gateway_uid, method_uid, generation, disabled FROM k8s_auth_configs WHERE uid = $1",
+            "SELECT r.value AS revision, EXISTS (SELECT 1 FROM blocks) AS blocks,
+                    g.disabled AS gateway_disabled,
+                    c.id, c.gateway_uid, c.method_uid, c.generation, c.disabled
+             FROM revision r
+             LEFT JOIN gateways g ON g.uid = $1
+             LEFT JOIN k8s_auth_configs c ON c.uid = $2",
         )
-        .bind(uid.to_string())
-        .fetch_optional(connection)
+        .bind(gateway_uid.to_string())
+        .bind(config_uid.map(|uid| uid.to_string()))
+        .fetch_one(connection)
         .await?;
-        Ok(entry.insert(read).as_ref())
+        Ok(entry.insert(read))
     }
 }

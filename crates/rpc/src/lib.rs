@@ -11,6 +11,7 @@ pub mod client;
 pub mod deadline;
 pub mod error;
 pub mod forwarded;
+mod gathered;
 mod health;
 pub mod http;
 pub mod layers;

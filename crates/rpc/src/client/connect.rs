@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::fault::ConnectFault;
+use crate::gathered::Gathered;
 
 /// Everything that is needed to connect to one server again and again.
 pub(super) struct Dial {
@@ -83,7 +84,7 @@ impl Dial {
     async fn stream(&self) -> Result<Box<dyn Io>, ConnectFault> {
         let tcp = self.tcp().await?;
         let Some((connector, name)) = &self.tls else {
-            return Ok(Box::new(tcp));
+            return Ok(Box::new(Gathered::new(tcp)));
         };
         let stream = connector
             .connect(name.clone(), tcp)
@@ -92,12 +93,12 @@ impl Dial {
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(ConnectFault::NotGrpc { http_status: None });
         }
-        Ok(Box::new(Judged {
+        Ok(Box::new(Gathered::new(Judged {
             stream,
             address: self.authority(),
             refusal: self.refusal.clone(),
             accepted: false,
-        }))
+        })))
     }
 
     async fn tcp(&self) -> Result<TcpStream, ConnectFault> {

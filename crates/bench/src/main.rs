@@ -60,7 +60,12 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = match cli.command {
+        Command::Serve(_) => postern_rpc::runtime::for_server()?,
+        Command::Login(_) | Command::Isolation(_) | Command::Tokens(_) => {
+            tokio::runtime::Runtime::new()?
+        }
+    };
     match cli.command {
         Command::Login(args) => runtime.block_on(Box::pin(login::run(args))),
         Command::Isolation(args) => runtime.block_on(Box::pin(isolation::run(args))),

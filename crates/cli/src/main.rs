@@ -227,9 +227,7 @@ fn strip(error: &clap::Error) -> String {
 
 fn start(cli: Cli) -> Result<(), Failure> {
     log_to_stderr();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
+    let runtime = postern_rpc::runtime::for_server()
         .map_err(|error| Failure::new(Exit::Unavailable, format!("runtime: {error}")))?;
     runtime.block_on(Box::pin(run(cli)))
 }

@@ -20,6 +20,7 @@ pub mod peer;
 mod reflection;
 pub mod request;
 pub mod request_id;
+pub mod runtime;
 pub mod server;
 #[cfg(test)]
 mod testing;

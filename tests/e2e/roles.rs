@@ -320,6 +320,53 @@ fn who_has_no_sub_claims_is_not_listed_where_a_template_wants_one() {
 }
 
 #[test]
+fn every_row_of_who_can_agrees_with_its_associations_sub_claims() {
+    let world = World::start();
+    let admin = &world.admin;
+    world.method("m");
+    admin.ok(&["create-role", "-n", "r"]);
+    let rule = ["set-role-rule", "-r", "r", "-c", "read", "-p"];
+    admin.ok(&[&rule[..], &["/{{namespace}}/*"]].concat());
+    admin.ok(&[&rule[..], &["/at/{{namespace}}-{{pod_name}}"]].concat());
+    let id = give(&world, "r", "m", &["-s", "namespace=a"]);
+    assert_eq!(who_can(&world, "read", "/a/x"), ["authMethods/m"]);
+    assert_eq!(who_can(&world, "read", "/b/x"), [""; 0]);
+    admin.ok(&["update-assoc", "-a", &id, "-s", "namespace=pay*"]);
+    assert_eq!(who_can(&world, "read", "/pay-eu/x"), ["authMethods/m"]);
+    assert_eq!(who_can(&world, "read", "/a/x"), [""; 0]);
+    let asked = admin.json(&["who-can", "-c", "read", "-p", "/at/pay-eu-web"]);
+    let rows = asked["access"].as_array().unwrap().iter();
+    let filled: Vec<_> = rows.map(|row| row["template_claims"].clone()).collect();
+    assert_eq!(
+        filled,
+        [
+            json!({ "namespace": "pay", "pod_name": "eu-web" }),
+            json!({ "namespace": "pay-eu", "pod_name": "web" }),
+        ]
+    );
+    let deny = ["set-role-rule", "-r", "r", "-c", "deny", "-p", "/+/secret"];
+    admin.ok(&deny);
+    assert_eq!(who_can(&world, "read", "/pay/secret"), [""; 0]);
+}
+
+#[test]
+fn an_association_of_an_access_key_names_no_sub_claims() {
+    let world = World::start();
+    let admin = &world.admin;
+    admin.ok(&["create-role", "-n", "r"]);
+    admin.ok(&["create-auth-method-api-key", "-n", "key"]);
+    let named = ["-s", "namespace=a"];
+    let says = ["sub_claims", "an access key's token carries no sub-claims"];
+    let give_some = ["assoc-role-am", "-r", "r", "-a", "key"];
+    admin
+        .run(&[&give_some[..], &named].concat())
+        .fails(2, &says);
+    let id = give(&world, "r", "key", &[]);
+    let update = ["update-assoc", "-a", &id];
+    admin.run(&[&update[..], &named].concat()).fails(2, &says);
+}
+
+#[test]
 fn nobody_gives_or_changes_what_holds_more_than_they_hold() {
     use postern_proto::pb;
     use postern_proto::pb::association_service_client::AssociationServiceClient;

@@ -5,12 +5,12 @@ use std::collections::hash_map::Entry;
 
 use jiff::Timestamp;
 use postern_core::association::Association;
-use postern_core::auth_method::Kind;
-use postern_core::facts::{SUB_CLAIMS, SubClaims};
+use postern_core::auth_method::{AuthMethod, Kind};
+use postern_core::facts::SUB_CLAIMS;
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::permission::Permission;
 use postern_core::resource_id::ResourceId;
-use postern_core::role::{BuiltIn, Capability, ResourcePath, Role, RoleRule};
+use postern_core::role::{self, BuiltIn, Capability, Given, Question, ResourcePath};
 use postern_proto::convert::audit::sub_claims;
 use postern_proto::convert::role::capability;
 use postern_proto::pb;
@@ -18,6 +18,7 @@ use postern_proto::pb::authorization_service_server::AuthorizationService;
 use postern_proto::permissions;
 use postern_rpc::error::Error;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use crate::associations::{cursor, key};
 use crate::context::Context;
@@ -45,19 +46,13 @@ impl AuthorizationService for Authorization {
     }
 }
 
-/// What is asked about.
-struct Question {
-    path: ResourcePath,
-    capability: Capability,
-    now: Timestamp,
-}
-
 /// An auth method, as far as it gives roles. By one that lets nobody in nobody has any.
 #[derive(Default)]
 struct Giver {
-    roles: Vec<Role>,
-    force_sub_claims: bool,
-    /// Whether its tokens carry any; without, no template is filled.
+    /// By association, those in the same place.
+    associations: Vec<Uuid>,
+    given: Vec<Given>,
+    /// Whether its tokens carry any.
     has_sub_claims: bool,
 }
 
@@ -89,7 +84,7 @@ impl Authorization {
                     entry.insert(giver)
                 }
             };
-            access.extend(question.access(association, giver));
+            access.extend(giver.access(association, &question));
         }
         let last = page.items.last().map(key);
         Ok(pb::WhoCanResponse {
@@ -103,15 +98,18 @@ impl Authorization {
         let found = store
             .get_auth_method(&MethodRef::Id(method.clone()))
             .await?;
-        let Some(settings) = found.map(|stored| stored.value.settings) else {
+        let Some(AuthMethod { uid, settings, .. }) = found.map(|stored| stored.value) else {
             return Ok(Giver::default());
         };
         if settings.disabled || settings.access_expires.is_some_and(|end| end <= now) {
             return Ok(Giver::default());
         }
+        let given = store.given_by_method(&uid).await?.into_iter();
+        let counts = |given: &Given| !(settings.force_sub_claims && given.required.is_empty());
+        let (associations, given) = given.filter(|(_, given)| counts(given)).unzip();
         Ok(Giver {
-            roles: store.roles_of_method(method).await?,
-            force_sub_claims: settings.force_sub_claims,
+            associations,
+            given,
             has_sub_claims: !matches!(settings.kind, Kind::AccessKey),
         })
     }
@@ -144,52 +142,29 @@ pub(crate) fn asked(
 // === impl Giver ===
 
 impl Giver {
-    fn gives(&self, association: &Association) -> bool {
-        !(self.force_sub_claims && association.sub_claims.is_empty())
-    }
-}
-
-// === impl Question ===
-
-impl Question {
-    /// A row for each rule of the association's role that allows it.
-    fn access(&self, association: &Association, giver: &Giver) -> Vec<pb::Access> {
-        let role = giver.roles.iter().find(|role| role.id == association.role);
-        let Some(role) = role.filter(|_| giver.gives(association)) else {
+    /// A row for each way in which the association's tokens may.
+    fn access(&self, association: &Association, question: &Question) -> Vec<pb::Access> {
+        let place = self
+            .associations
+            .iter()
+            .position(|uid| *uid == association.uid);
+        let Some(own) = place.and_then(|place| self.given.get(place)) else {
             return Vec::new();
         };
-        let may_be_denied = giver
-            .roles
-            .iter()
-            .flat_map(|role| &role.settings.rules)
-            .any(|rule| self.denied_by(rule));
-        role.settings
-            .rules
-            .iter()
-            .filter(|rule| self.is_current(rule) && rule.capabilities.contains(&self.capability))
-            .filter_map(|rule| Some((rule, rule.path.fillings(&self.path)?)))
-            .filter(|(_, fillings)| giver.has_sub_claims || fillings.is_empty())
-            .map(|(rule, fillings)| pb::Access {
+        let access = role::who_can(own, &self.given, self.has_sub_claims, question);
+        access
+            .into_iter()
+            .map(|access| pb::Access {
                 auth_method: association.auth_method.auth_method_name(),
                 association: association.name(),
-                role: role.id.role_name(),
-                rule_path: rule.path.to_string(),
-                sub_claims: sub_claims(association.sub_claims.claims()),
-                template_claims: fillings.into_iter().collect(),
-                may_be_denied,
+                role: own.role.id.role_name(),
+                rule_path: access.rule_path,
+                sub_claims: sub_claims(own.required.claims()),
+                template_claims: access.template_claims.into_iter().collect(),
+                more_fillings: access.more_fillings,
+                may_be_denied: access.may_be_denied,
             })
             .collect()
-    }
-
-    /// Whether it takes the path away from some tokens: who lacks a claim counts, as in Authorize.
-    fn denied_by(&self, rule: &RoleRule) -> bool {
-        self.is_current(rule)
-            && rule.capabilities.contains(&Capability::Deny)
-            && rule.path.could_match(&self.path, &SubClaims::new())
-    }
-
-    fn is_current(&self, rule: &RoleRule) -> bool {
-        rule.expire_time.is_none_or(|end| end > self.now)
     }
 }
 

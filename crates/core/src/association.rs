@@ -104,19 +104,48 @@ impl RequiredSubClaims {
 
     /// Whether a token with these sub-claims has the role. A claim that the token lacks is a no.
     pub fn hold(&self, token: &SubClaims) -> bool {
+        self.claims.keys().all(|name| {
+            let values = token.get(name).map_or(&[][..], Vec::as_slice);
+            values.iter().any(|value| self.admits(name, value))
+        })
+    }
+
+    /// Whether nothing that is asked of that claim speaks against the value.
+    pub fn admits(&self, name: &str, value: &str) -> bool {
         let folded = |text: &str| match self.case_insensitive {
             true => text.to_ascii_lowercase(),
             false => text.to_owned(),
         };
-        self.claims.iter().all(|(name, patterns)| {
-            let values = token.get(name).map_or(&[][..], Vec::as_slice);
-            values.iter().any(|value| {
-                let value = folded(value);
-                patterns
-                    .iter()
-                    .any(|pattern| wildcards_match(&folded(pattern), &value))
-            })
+        let value = folded(value);
+        self.claims.get(name).is_none_or(|patterns| {
+            patterns
+                .iter()
+                .any(|pattern| wildcards_match(&folded(pattern), &value))
         })
+    }
+
+    /// Names and values of the claims that can only be the one that stands here.
+    pub fn exact(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_one = |(name, values): &(&String, &Vec<String>)| {
+            // A token can have several audiences, of which one is asked for.
+            !self.case_insensitive
+                && *name != "aud"
+                && values.len() == 1
+                && !values[0].contains(['*', '?'])
+        };
+        self.claims
+            .iter()
+            .filter(of_one)
+            .map(|(name, values)| (name.as_str(), values[0].as_str()))
+    }
+
+    /// Whether who has these has, for that name, what `other` asks for, since it says the same or less.
+    pub fn implies(&self, other: &Self, name: &str) -> bool {
+        let (Some(own), Some(wanted)) = (self.claims.get(name), other.claims.get(name)) else {
+            return !other.claims.contains_key(name);
+        };
+        (other.case_insensitive || !self.case_insensitive)
+            && own.iter().all(|pattern| wanted.contains(pattern))
     }
 
     /// Whether every token of the method has the role.

@@ -1,6 +1,7 @@
 //! Roles: what a token may do, here (permissions) and elsewhere (rules of paths).
 
 mod path;
+mod who_can;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +15,8 @@ use crate::invalid::{Invalid, Violations};
 use crate::permission::{Permission, Permissions};
 use crate::resource_id::ResourceId;
 
-pub use path::{PathPattern, PathPatternError, ResourcePath, ResourcePathError};
+pub use path::{Fillings, PathPattern, PathPatternError, ResourcePath, ResourcePathError};
+pub use who_can::{Access, Given, MAX_FILLINGS, Question, who_can};
 
 /// The most rules that a role can have.
 pub const MAX_RULES: usize = 200;

@@ -55,6 +55,10 @@ pub(crate) async fn who_can(
         true => format!("Nobody can {} {path}.", args.capability),
         false => output::table(&headers, rows),
     };
+    let table = match all.iter().any(|access| access.more_fillings) {
+        true => format!("{table}\nA rule's templates can be filled in more ways than are shown."),
+        false => table,
+    };
     output::print(flags.format(), &json!({ "access": documents }), &table)
 }
 

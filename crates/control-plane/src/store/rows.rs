@@ -29,7 +29,7 @@ pub(super) use gateway::GatewayRow;
 pub(super) use instance::InstanceRow;
 pub(super) use live_token::LiveTokenRow;
 pub(super) use method::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, format, methods};
-pub(super) use role::{AssociationRow, RoleColumns, RoleRow, held};
+pub(super) use role::{AssociationRow, RoleColumns, RoleRow, given, held};
 pub(super) use signing_key::{SignerRow, SigningKeyRow};
 pub(super) use token::{TokenRow, TokenSubject};
 

@@ -1,10 +1,13 @@
 //! Paths of resources, and the patterns of paths that rules have.
 
-use std::collections::BTreeMap;
+mod fillings;
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::facts::{SUB_CLAIMS, SubClaims};
+
+pub use fillings::Fillings;
 
 /// The longest path or pattern, in bytes.
 const MAX_LENGTH: usize = 512;
@@ -206,60 +209,17 @@ impl PathPattern {
         matches(&parts, path.as_str().as_bytes())
     }
 
-    /// What the templates would have to be filled with for the path to match: one way of it, the
-    /// shortest values first. `None` where there is none.
-    pub fn fillings(&self, path: &ResourcePath) -> Option<BTreeMap<String, String>> {
-        let mut search = Search {
-            parts: &self.parts,
-            text: path.as_str(),
-            dead_ends: vec![false; (self.parts.len() + 1) * (path.as_str().len() + 1)],
-            filled: BTreeMap::new(),
-        };
-        search.from(0, 0).then_some(search.filled)
+    /// The sub-claims that fill its templates.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Claim(name) => Some(name.as_str()),
+            Part::Literal(_) | Part::Segment | Part::Run => None,
+        })
     }
 
     /// Its text, with its leading `/`.
     pub fn as_str(&self) -> &str {
         &self.text
-    }
-}
-
-/// Looks for a filling. A place that led nowhere isn't looked at again.
-struct Search<'p> {
-    parts: &'p [Part],
-    text: &'p str,
-    dead_ends: Vec<bool>,
-    filled: BTreeMap<String, String>,
-}
-
-impl Search<'_> {
-    fn from(&mut self, part: usize, at: usize) -> bool {
-        let rest = &self.text[at..];
-        let Some(wanted) = self.parts.get(part) else {
-            return rest.is_empty();
-        };
-        let place = part * (self.text.len() + 1) + at;
-        if self.dead_ends[place] {
-            return false;
-        }
-        let segment = rest.find('/').unwrap_or(rest.len());
-        let lengths = match wanted {
-            Part::Literal(text) if rest.starts_with(text.as_str()) => text.len()..=text.len(),
-            Part::Literal(_) => return false,
-            Part::Segment | Part::Claim(_) => 1..=segment,
-            Part::Run => 0..=rest.len(),
-        };
-        for length in lengths {
-            if self.from(part + 1, at + length) {
-                if let Part::Claim(name) = wanted {
-                    let value = rest[..length].to_owned();
-                    self.filled.insert(name.clone(), value);
-                }
-                return true;
-            }
-        }
-        self.dead_ends[place] = true;
-        false
     }
 }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::association::RequiredSubClaims;
 
 const SEGMENTS: &[&str] = &["a", "b", "ab", "pay", "x.y", "-", "..."];
 const PATTERN_SEGMENTS: &[&str] = &[
@@ -53,11 +54,46 @@ fn roles() -> impl Strategy<Value = Vec<Role>> {
     proptest::collection::vec(role, 0..4)
 }
 
+/// A role for tokens with a sub-claim of which each has one value, or for all.
+fn given() -> impl Strategy<Value = Given> {
+    let patterns = proptest::sample::subsequence(&["a", "pay", "a*", "?", "*"][..], 1..3);
+    let name = proptest::sample::select(&["namespace", "pod_name"][..]);
+    let claims = proptest::collection::btree_map(name, patterns, 0..3);
+    let rules = proptest::collection::vec(rule(), 0..4);
+    (claims, any::<bool>(), rules).prop_map(|(claims, case_insensitive, rules)| {
+        let owned = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect();
+        let claims = claims
+            .into_iter()
+            .map(|(name, list)| (name.to_owned(), owned(list)));
+        Given {
+            required: RequiredSubClaims::new(claims.collect(), case_insensitive).unwrap(),
+            role: Role {
+                id: "r".parse().unwrap(),
+                uid: Uuid::from_u128(100),
+                settings: RoleSettings {
+                    rules,
+                    ..RoleSettings::default()
+                },
+            },
+        }
+    })
+}
+
 fn sub_claims() -> impl Strategy<Value = SubClaims> {
     let values = proptest::collection::vec(proptest::sample::select(VALUES), 0..3);
     let values = values.prop_map(|list| list.into_iter().map(str::to_owned).collect::<Vec<_>>());
     let name = proptest::sample::select(&["namespace", "pod_name"][..]).prop_map(str::to_owned);
     proptest::collection::btree_map(name, values, 0..3)
+}
+
+/// Sub-claims as tokens have them: of each one value, `aud` aside.
+fn token() -> impl Strategy<Value = SubClaims> {
+    let one = |mut claims: SubClaims| {
+        claims.values_mut().for_each(|values| values.truncate(1));
+        claims.retain(|_, values| !values.is_empty());
+        claims
+    };
+    sub_claims().prop_map(one)
 }
 
 fn now() -> Timestamp {
@@ -120,14 +156,34 @@ proptest! {
 
     #[test]
     fn what_is_said_to_fill_a_template_fills_it(pattern in pattern(), path in path()) {
-        if let Some(filled) = pattern.fillings(&path) {
+        for filled in pattern.fillings(&path, |_, _| true, 20).ways {
             let claims = filled.into_iter().map(|(name, value)| (name, vec![value])).collect();
-            // A value such as `..` can't come from a token that is what it says.
-            let plain = |claims: &SubClaims| {
-                claims.values().flatten().all(|v| !matches!(v.as_str(), "." | ".."))
-            };
-            prop_assert!(pattern.matches(&path, &claims) || !plain(&claims));
+            prop_assert!(pattern.matches(&path, &claims));
         }
+    }
+
+    #[test]
+    fn who_is_listed_may_and_who_may_is_listed(
+        all in proptest::collection::vec(given(), 1..4), token in token(), path in path(),
+    ) {
+        let held = all.iter().filter(|given| given.required.hold(&token));
+        let answer = authorize(held.map(|given| &given.role), &token, &path, Capability::Read, now());
+        let is_allowed = matches!(answer, Authorization::Allowed(_));
+        let question = Question { path: path.clone(), capability: Capability::Read, now: now() };
+        let mut told = false;
+        for own in all.iter().filter(|own| own.required.hold(&token)) {
+            for row in who_can(own, &all, true, &question) {
+                told |= row.more_fillings;
+                let fits = row.template_claims.iter().all(|(name, value)| {
+                    token.get(name).is_some_and(|values| values == std::slice::from_ref(value))
+                });
+                if fits {
+                    told = true;
+                    prop_assert!(is_allowed || row.may_be_denied, "{row:?} {token:?} {path:?}");
+                }
+            }
+        }
+        prop_assert!(told || !is_allowed, "{token:?} may at {path:?}, by {all:?}");
     }
 
     #[test]

@@ -1,4 +1,7 @@
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::association::RequiredSubClaims;
 
 fn claims(pairs: &[(&str, &str)]) -> SubClaims {
     pairs
@@ -236,24 +239,148 @@ fn an_auditor_changes_nothing_and_an_operator_makes_no_administrator() {
 fn what_would_fill_a_template_is_found() {
     let filled = |pattern: &str, path: &str| {
         let pattern: PathPattern = pattern.parse().unwrap();
-        let filled = pattern.fillings(&path.parse().unwrap())?;
-        Some(
-            filled
-                .into_iter()
-                .map(|(k, v)| format!("{k}={v}"))
-                .collect::<Vec<_>>(),
-        )
+        let found = pattern.fillings(&path.parse().unwrap(), |_, _| true, 4);
+        let way = |way: &BTreeMap<String, String>| {
+            let texts: Vec<_> = way.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            texts.join(" ")
+        };
+        let mut ways: Vec<String> = found.ways.iter().map(way).collect();
+        ways.extend(found.more.then(|| "more".to_owned()));
+        ways
     };
+    let none = Vec::<String>::new();
+    assert_eq!(filled("/{{namespace}}/*", "/pay/x/y"), ["namespace=pay"]);
+    assert_eq!(filled("/a/*", "/a/b"), [""]);
+    assert_eq!(filled("/a/{{namespace}}", "/b/c"), none);
     assert_eq!(
-        filled("/{{namespace}}/*", "/pay/x/y").unwrap(),
-        ["namespace=pay"]
+        filled("/x-{{namespace}}/{{pod_name}}", "/x-pay/api"),
+        ["namespace=pay pod_name=api"]
     );
-    assert_eq!(filled("/a/*", "/a/b").unwrap(), Vec::<String>::new());
-    assert_eq!(filled("/a/{{namespace}}", "/b/c"), None);
     assert_eq!(
-        filled("/x-{{namespace}}/{{pod_name}}", "/x-pay/api").unwrap(),
-        ["namespace=pay", "pod_name=api"]
+        filled("/{{namespace}}-{{pod_name}}", "/a-b-c"),
+        ["namespace=a pod_name=b-c", "namespace=a-b pod_name=c"]
+    );
+    assert_eq!(
+        filled("/*{{namespace}}*", "/ab"),
+        ["namespace=a", "namespace=ab", "namespace=b"]
+    );
+    assert_eq!(
+        filled("/*{{namespace}}*", "/abcde").len(),
+        5,
+        "four, and more"
     );
     let hostile = format!("/{}b", "*a".repeat(100));
-    assert_eq!(filled(&hostile, &format!("/{}", "a".repeat(400))), None);
+    assert_eq!(filled(&hostile, &format!("/{}", "a".repeat(400))), none);
+}
+
+/// What `who_can` says: the filled templates of each row, and `!` where it may be denied.
+fn listed(own: usize, given: &[Given], carry: bool, path: &str) -> Vec<String> {
+    let question = Question {
+        path: path.parse().unwrap(),
+        capability: Capability::Read,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let row = |access: Access| {
+        let filled = access.template_claims.iter();
+        let filled: Vec<_> = filled
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let doubt = if access.may_be_denied { "!" } else { "" };
+        format!("{}{doubt}", filled.join(" "))
+    };
+    let access = who_can(&given[own], given, carry, &question);
+    access.into_iter().map(row).collect()
+}
+
+fn given(required: &[(&str, &[&str])], rules: &[(&str, &[Capability])]) -> Given {
+    let list = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    let claims = required
+        .iter()
+        .map(|(name, values)| ((*name).to_owned(), list(values)));
+    Given {
+        required: RequiredSubClaims::new(claims.collect(), false).unwrap(),
+        role: role("r", rules),
+    }
+}
+
+#[test]
+fn nobody_is_listed_whose_association_says_otherwise_than_the_path() {
+    let none = Vec::<String>::new();
+    let (own, read): (_, &[_]) = ("/{{namespace}}/*", &[Capability::Read]);
+    for (required, path, rows) in [
+        (&[][..], "/b/x", vec!["namespace=b"]),
+        (
+            &[("namespace", &["a"] as &[_])],
+            "/a/x",
+            vec!["namespace=a"],
+        ),
+        (&[("namespace", &["a"])], "/b/x", vec![]),
+        (&[("namespace", &["a", "b"])], "/b/x", vec!["namespace=b"]),
+        (
+            &[("namespace", &["pay-*"])],
+            "/pay-eu/x",
+            vec!["namespace=pay-eu"],
+        ),
+        (&[("namespace", &["pay-*"])], "/pays/x", vec![]),
+        (&[("namespace", &["pay-?"])], "/pay-eu/x", vec![]),
+        (&[("pod_name", &["web"])], "/b/x", vec!["namespace=b"]),
+    ] {
+        let given = [given(required, &[(own, read)])];
+        assert_eq!(listed(0, &given, true, path), rows, "{required:?} {path}");
+    }
+    let given = [given(&[], &[("/{{config_name}}/*", read)])];
+    assert_eq!(
+        listed(0, &given, true, "/c/x"),
+        none,
+        "a config's name has slashes"
+    );
+}
+
+#[test]
+fn each_way_to_fill_a_template_is_listed_and_none_that_the_association_refuses() {
+    let read: &[_] = &[Capability::Read];
+    let rule = ("/{{namespace}}-{{pod_name}}", read);
+    let all = [given(&[], &[rule])];
+    let both = ["namespace=a pod_name=b-c", "namespace=a-b pod_name=c"];
+    assert_eq!(listed(0, &all, true, "/a-b-c"), both);
+    let some = [given(&[("pod_name", &["?"])], &[rule])];
+    assert_eq!(listed(0, &some, true, "/a-b-c"), both[1..]);
+    let wide = [given(&[], &[("/*{{namespace}}*", read)])];
+    let path = format!("/{}", "a1b2c3d4e5".repeat(3));
+    assert_eq!(listed(0, &wide, true, &path).len(), MAX_FILLINGS);
+}
+
+#[test]
+fn whom_a_denial_catches_for_certain_is_not_listed_and_others_with_a_doubt() {
+    let none = Vec::<String>::new();
+    let (read, deny): (&[_], &[_]) = (&[Capability::Read], &[Capability::Deny]);
+    let open = given(&[("namespace", &["a"])], &[("/x/*", read)]);
+    for (required, denied, rows) in [
+        (&[][..], "/x/y", vec![]),
+        (&[("namespace", &["a", "b"] as &[_])], "/x/y", vec![]),
+        (&[("namespace", &["b"])], "/x/y", vec![""]),
+        (&[("pod_name", &["p"])], "/x/y", vec!["!"]),
+        (&[], "/x/{{namespace}}", vec![""]),
+        (&[], "/{{pod_name}}/y", vec!["!"]),
+    ] {
+        let given = [open.clone(), given(required, &[(denied, deny)])];
+        assert_eq!(
+            listed(0, &given, true, "/x/y"),
+            rows,
+            "{required:?} {denied}"
+        );
+    }
+    let own = [given(
+        &[],
+        &[("/{{namespace}}/*", read), ("/+/secret", deny)],
+    )];
+    assert_eq!(listed(0, &own, true, "/a/secret"), none);
+    assert_eq!(listed(0, &own, true, "/a/open"), ["namespace=a"]);
+    let key = [given(&[], &[("/open/*", read), ("/{{node_name}}/x", deny)])];
+    assert_eq!(
+        listed(0, &key, false, "/open/x"),
+        none,
+        "without claims every template is denied"
+    );
+    assert_eq!(listed(0, &key, false, "/open/y"), [""]);
 }

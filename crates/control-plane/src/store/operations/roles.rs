@@ -4,7 +4,7 @@ use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 use postern_core::resource_id::ResourceId;
-use postern_core::role::{Role, RoleSettings};
+use postern_core::role::{Given, Role, RoleSettings};
 use uuid::Uuid;
 
 use crate::store::{
@@ -110,8 +110,8 @@ impl Store {
         on_engine!(self.delete_association(uid, etag, cause))
     }
 
-    /// All roles that some of the method's tokens have.
-    pub(crate) async fn roles_of_method(&self, method: &ResourceId) -> Read<Vec<Role>> {
-        on_engine!(self.roles_of_method(method))
+    /// What the method's tokens are given, by association.
+    pub(crate) async fn given_by_method(&self, method_uid: &Uuid) -> Read<Vec<(Uuid, Given)>> {
+        on_engine!(self.given_by_method(method_uid))
     }
 }

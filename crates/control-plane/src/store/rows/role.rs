@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use postern_core::association::{Association, RequiredSubClaims};
 use postern_core::meta::Stored;
 use postern_core::permission::{Permission, Permissions};
-use postern_core::role::{Capability, Role, RoleRule, RoleSettings};
+use postern_core::role::{Capability, Given, Role, RoleRule, RoleSettings};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Inconsistent, RowOf, to_json};
 use crate::store::StoreError;
@@ -145,6 +146,23 @@ fn required(at: &RowOf<'_>, text: &str) -> Result<RequiredSubClaims, Inconsisten
     // What the API refuses to write denies when found stored.
     let checked = RequiredSubClaims::new(stored.claims().clone(), stored.case_insensitive());
     at.some("sub_claims", checked.ok())
+}
+
+/// An association by its UID, and what it gives.
+pub(in crate::store) fn given(
+    association_uid: &str,
+    condition: &str,
+    role: RoleRow,
+) -> Result<(Uuid, Given), Inconsistent> {
+    let at = RowOf {
+        table: "associations",
+        key: association_uid,
+    };
+    let given = Given {
+        required: required(&at, condition)?,
+        role: Stored::<Role>::try_from(role)?.value,
+    };
+    Ok((at.parsed("uid", association_uid)?, given))
 }
 
 /// Whether a role with this condition is had by a token with these sub-claims. `forced`: its

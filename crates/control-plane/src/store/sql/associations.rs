@@ -7,7 +7,7 @@ use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 use postern_core::permission::{Permission, Permissions};
 use postern_core::resource_id::ResourceId;
-use postern_core::role::{BuiltIn, Role};
+use postern_core::role::{BuiltIn, Given, Role};
 use uuid::Uuid;
 
 use super::{ConfigWrite, Connection, Engine, auth_methods, held, roles};
@@ -381,25 +381,17 @@ impl Engine {
         write.commit(Intent::Write).await
     }
 
-    /// The roles of a method, whichever of its tokens have them, for `WhoCan`.
-    pub(in crate::store) async fn roles_of_method(
+    /// What a method's tokens are given, by association, for `WhoCan`.
+    pub(in crate::store) async fn given_by_method(
         &self,
-        method: &ResourceId,
-    ) -> Result<Vec<Role>, StoreError> {
+        method_uid: &Uuid,
+    ) -> Result<Vec<(Uuid, Given)>, StoreError> {
         let mut connection = self.readers.acquire().await?;
-        let rows: Vec<RoleRow> = sqlx::query_as(
-            "SELECT r.* FROM roles r WHERE r.uid IN
-                 (SELECT a.role_uid FROM associations a JOIN auth_methods m ON m.uid = a.method_uid
-                  WHERE m.id = $1)
-             ORDER BY r.id",
-        )
-        .bind(method.as_str())
-        .fetch_all(&mut *connection)
-        .await?;
-        let roles = rows
+        let rows = roles_of_method(&mut connection, &method_uid.to_string()).await?;
+        let given = rows
             .into_iter()
-            .map(|row| Stored::<Role>::try_from(row).map(|stored| stored.value));
-        Ok(roles.collect::<Result<_, _>>()?)
+            .map(|row| rows::given(&row.association_uid, &row.condition, row.role));
+        Ok(given.collect::<Result<_, _>>()?)
     }
 }
 

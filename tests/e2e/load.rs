@@ -16,13 +16,19 @@ use serde_json::{Value, json};
 
 use crate::support::{Method, World, eventually, free_port, login, request};
 
-/// The text of a server's `/metrics`, and its status.
-pub(crate) fn metrics(world: &World, address: &str) -> (u16, String) {
+type Connection = StreamOwned<ClientConnection, TcpStream>;
+
+fn connect(world: &World, address: &str) -> Connection {
     let ca = world.stack().admin().ca_cert.clone();
     let config = postern_rpc::tls::client_config(Some(ca.as_bytes())).unwrap();
     let name = "localhost".try_into().unwrap();
     let tls = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = StreamOwned::new(tls, TcpStream::connect(address).unwrap());
+    StreamOwned::new(tls, TcpStream::connect(address).unwrap())
+}
+
+/// The text of a server's `/metrics`, and its status.
+pub(crate) fn metrics(world: &World, address: &str) -> (u16, String) {
+    let mut stream = connect(world, address);
     let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     stream.write_all(ask.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -313,6 +319,18 @@ fn one_slow_api_server_delays_neither_another_clusters_logins_nor_an_administrat
     let args = [&args[..], &["--k8s-service-account-token", &token]].concat();
     world.pod.run(&args).fails(3, &["too many requests"]);
 
+    let record = world.audited(&full.request_id.unwrap());
+    for (field, value) in [
+        ("event", "call.limited"),
+        ("reason", "CLUSTER_QUEUE"),
+        ("k8s_auth_config", "gateways/default/k8sAuthConfigs/stuck"),
+        ("access_id", stuck.access_id.as_str()),
+        ("gateway", "default"),
+        ("caller_ip", "127.0.0.1"),
+    ] {
+        assert_eq!(record[field], value, "{record}");
+    }
+
     // Others go on meanwhile.
     for _ in 0..5 {
         once(&world, &quick, &world.pod_token("mypod1")).unwrap();
@@ -337,4 +355,70 @@ fn one_slow_api_server_delays_neither_another_clusters_logins_nor_an_administrat
     let rejected = "postern_tokenreview_rejected_total{config=\"stuck\"}";
     assert!(text.contains(rejected), "{text}");
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Asks about a token over plain HTTP, without saying yet which.
+fn ask(world: &World, expect: &str) -> Connection {
+    let mut stream = connect(world, &authority(world.stack().gateway_url()));
+    let head = format!(
+        "POST /v1/introspect HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer t-x\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: 9\r\n\
+         connection: close\r\n{expect}\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+fn answer(mut stream: Connection) -> String {
+    stream.write_all(b"token=t-x").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+#[test]
+fn what_a_gateways_limit_turned_away_is_found_in_the_audit_whichever_way_it_came() {
+    let mut world = World::start();
+    with_settings(&mut world, json!({ "limits": { "max_calls_per_peer": 1 } }));
+    let method = world.route("m");
+    // It has its place when the server asks for the rest of it, and keeps it until that comes.
+    let mut first = ask(&world, "expect: 100-continue\r\n");
+    let mut line = [0; 25];
+    first.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    let refused = once(&world, &method, &world.pod_token("mypod1")).unwrap_err();
+    assert_eq!(refused.reason, Some(Reason::RateLimited), "{refused:?}");
+    let page = answer(ask(&world, ""));
+    assert!(page.starts_with("HTTP/1.1 429"), "{page}");
+    assert!(page.contains("temporarily_unavailable"), "{page}");
+    let id = page
+        .lines()
+        .find_map(|line| line.strip_prefix("x-request-id: "));
+    for (id, resource) in [
+        (
+            refused.request_id.as_deref(),
+            "/postern.v1.AuthService/Authenticate",
+        ),
+        (id, "/v1/introspect"),
+    ] {
+        let record = world.audited(id.unwrap());
+        assert_eq!(record["event"], "call.limited", "{record}");
+        assert_eq!(record["reason"], "PEER_CALLS");
+        assert_eq!(record["resource"], resource);
+        assert_eq!(record["gateway"], "default");
+        assert_eq!(record["caller_ip"], "127.0.0.1");
+    }
+    let listed = [
+        "audit",
+        "list",
+        "--event",
+        "call.limited",
+        "--reason",
+        "PEER_CALLS",
+    ];
+    let listed = world.admin.json(&listed);
+    assert_eq!(listed["audit_events"].as_array().unwrap().len(), 2);
+    let first = answer(first);
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
 }

@@ -7,8 +7,10 @@ use postern_core::resource_id::GatewayName;
 use postern_proto::convert::time;
 use postern_proto::pb;
 use postern_proto::pb::access_key_auth_service_server::AccessKeyAuthService;
+use postern_rpc::caller::Caller;
 use postern_rpc::deadline::Deadline;
 use postern_rpc::error::Error;
+use postern_rpc::layers::LimitedCall;
 use postern_rpc::metrics::Scope;
 use postern_rpc::peer::{Peer, RefusalBudget};
 use postern_rpc::request::RequestExt as _;
@@ -16,10 +18,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
 
 use crate::context::Context;
-use crate::failure;
 use crate::metrics::Login;
 use crate::store::{KeyDenial, LogIn, LoggedIn};
+use crate::{calls, failure};
 
+const METHOD: &str = "/postern.v1.AccessKeyAuthService/AuthenticateAccessKey";
 /// Attempts at once by those who were refused too often. Each of them is a transaction, and a record.
 const SUSPECTS_AT_ONCE: usize = 2;
 
@@ -63,7 +66,7 @@ impl AccessKeyAuth {
         let (caller, deadline) = (request.caller()?, request.deadline()?);
         let credentials = parse(&request.into_inner())?;
         let peer = Peer::from(caller.ip);
-        let _turn = self.turn(peer, &credentials, deadline).await?;
+        let _turn = self.turn(&caller, &credentials, deadline).await?;
         let token = AccessToken::generate().map_err(failure::of_randomness)?;
         let login = LogIn {
             access_id: credentials.access_id,
@@ -109,19 +112,26 @@ impl AccessKeyAuth {
     /// good one: nobody pays for another's mistakes.
     async fn turn(
         &self,
-        peer: Peer,
+        caller: &Caller,
         credentials: &Credentials,
         deadline: Deadline,
     ) -> Result<Option<SemaphorePermit<'_>>, Error> {
         let now = self.context.now();
-        if !self.refusals.is_spent(peer, now) {
+        if !self.refusals.is_spent(Peer::from(caller.ip), now) {
             return Ok(None);
         }
         let (id, key) = (&credentials.access_id, credentials.key.hash());
         if self.context.store.knows_key(id, &key, now).await? {
             return Ok(None);
         }
-        self.context.metrics.limited.count(Scope::PeerRefusals);
+        let metrics = &self.context.metrics;
+        metrics.limited.count(Scope::PeerRefusals);
+        let slowed = LimitedCall {
+            scope: Scope::PeerRefusals,
+            method: Some(METHOD.to_owned()),
+            caller: caller.clone(),
+        };
+        calls::limited(&self.context.store, now, &metrics.audit, slowed);
         // It is never closed.
         Ok(deadline.run(self.suspects.acquire()).await?.ok())
     }
@@ -169,3 +179,6 @@ fn gateway(text: &str) -> Result<GatewayName, Invalid> {
     name.parse()
         .map_err(|fault| Invalid::field("gateway", format!("{fault}")))
 }
+
+#[cfg(test)]
+mod tests;

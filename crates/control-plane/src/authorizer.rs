@@ -8,7 +8,7 @@ use postern_core::ip;
 use postern_core::permission::Permission;
 use postern_proto::permissions::Need;
 use postern_rpc::error::Error;
-use postern_rpc::layers::{Answered, Authorizer, Call, Refused};
+use postern_rpc::layers::{Answered, Authorizer, Call, LimitedCall, Refused};
 
 use crate::calls;
 use crate::context::Context;
@@ -147,6 +147,10 @@ impl Authorizer for Sessions {
 
     async fn refused(&self, refused: Refused) {
         calls::refused(&self.store, self.clock.now(), &self.counts, refused).await;
+    }
+
+    fn limited(&self, limited: LimitedCall) {
+        calls::limited(&self.store, self.clock.now(), &self.counts, limited);
     }
 
     async fn answered(&self, identity: Identity, answered: Answered) {

@@ -1,11 +1,11 @@
 //! Records of administrators' calls that leave no other one: reads, what only asked whether it would do, and
-//! what was refused.
+//! what was refused, or what a limit turned away.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_core::audit::{Component, Event, EventKind};
-use postern_rpc::layers::{Answered, Refused};
+use postern_rpc::layers::{Answered, LimitedCall, Refused};
 
 use crate::identity::Identity;
 use crate::metrics::AuditCounts;
@@ -31,6 +31,22 @@ pub(crate) async fn refused(store: &Store, now: Timestamp, counts: &AuditCounts,
         ..Event::new(EventKind::AdminRefused, Component::ControlPlane, now)
     };
     kept(store.record_refusal(event), counts).await;
+}
+
+/// By a limit. The record is written with others a moment later, so that a flood costs no write each and waits for
+/// nothing.
+pub(crate) fn limited(store: &Store, now: Timestamp, counts: &AuditCounts, limited: LimitedCall) {
+    let event = Event {
+        request_id: limited.caller.request_id.to_string(),
+        caller_ip: limited.caller.ip,
+        user_agent: limited.caller.user_agent.unwrap_or_default(),
+        resource: limited.method.unwrap_or_else(|| UNKNOWN.to_owned()),
+        reason: limited.scope.reason().to_owned(),
+        ..Event::new(EventKind::CallLimited, Component::ControlPlane, now)
+    };
+    if store.record_later(event).is_err() {
+        counts.lost();
+    }
 }
 
 /// By an administrator. Who writes has a record already.

@@ -68,6 +68,8 @@ events! {
     AdminRecovered = "admin.recovered" Warning,
     /// Refusals from more addresses than the control plane could tell apart: `count` of them have no record.
     RefusalsOverflow = "refusals.overflow" Warning,
+    /// A limit turned a call away, or slowed it down; the reason names the limit.
+    CallLimited = "call.limited" Warning,
     /// An administrator's call that changed nothing was answered: a read, or a write that only asked whether it would do.
     AdminCalled = "admin.called" Info,
     /// An administrator's call was refused, or a call by somebody who isn't one.

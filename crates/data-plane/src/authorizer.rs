@@ -9,7 +9,7 @@ use postern_core::resource_id::GatewayName;
 use postern_proto::permissions::Need;
 use postern_rpc::caller::Caller;
 use postern_rpc::error::Error;
-use postern_rpc::layers::{self, Answered, Call, Refused};
+use postern_rpc::layers::{self, Answered, Call, LimitedCall, Refused};
 use postern_rpc::request::RequestExt as _;
 use tonic::Request;
 
@@ -150,6 +150,13 @@ impl layers::Authorizer for Authorizer {
     async fn refused(&self, refused: Refused) {
         let record = self.record(EventKind::AdminRefused, refused.caller, refused.method);
         let reason = refused.reason.to_string();
+        self.reports
+            .denied(Stage::Unverified, Event { reason, ..record });
+    }
+
+    fn limited(&self, limited: LimitedCall) {
+        let record = self.record(EventKind::CallLimited, limited.caller, limited.method);
+        let reason = limited.scope.reason().to_owned();
         self.reports
             .denied(Stage::Unverified, Event { reason, ..record });
     }

@@ -155,6 +155,10 @@ impl Login {
             Err(Stop::Limited(limited)) => self
                 .reports
                 .denied(Stage::Limited, self.record(attempt, &limited.denied())),
+            Err(Stop::Fault(fault)) if fault.is_full_queue() => self.reports.denied(
+                Stage::Unverified,
+                self.record_of_limit(attempt, Scope::ClusterQueue),
+            ),
             _ => {}
         }
         result

@@ -249,6 +249,24 @@ impl Scope {
         Self::PeerRefusals,
     ];
 
+    /// Its name in audit records, where it is a reason.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Calls => "CALLS",
+            Self::PeerCalls => "PEER_CALLS",
+            Self::PeerConnections => "PEER_CONNECTIONS",
+            Self::ClusterQueue => "CLUSTER_QUEUE",
+            Self::PeerRefusals => "PEER_REFUSALS",
+            Self::SubjectLogins => "SUBJECT_LOGINS",
+            Self::SubjectTokens => "SUBJECT_TOKENS",
+        }
+    }
+
+    /// Whether that reason is a limit's.
+    pub fn is_reason(text: &str) -> bool {
+        Self::ALL.iter().any(|scope| scope.reason() == text)
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Calls => "calls",

@@ -92,6 +92,10 @@ struct Subject<'a> {
 #[derive(Serialize)]
 struct Verification {
     mode: &'static str,
+    /// For another login, a moment before.
+    cached: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review_ms: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -276,6 +280,8 @@ fn line(event: &Event) -> Line<'_> {
         sub_claims: &event.sub_claims,
         verification: event.facts.as_ref().map(|facts| Verification {
             mode: facts.mode.as_str(),
+            cached: facts.cached,
+            review_ms: facts.review_ms,
         }),
         decision: Decision {
             result: result(event.kind),
@@ -308,9 +314,10 @@ fn subject(facts: &Facts) -> Subject<'_> {
 }
 
 fn result(kind: EventKind) -> &'static str {
-    match kind.severity() {
-        Severity::Info => "allow",
-        Severity::Warning => "deny",
+    match (kind, kind.severity()) {
+        (EventKind::CallLimited, _) => "limit",
+        (_, Severity::Info) => "allow",
+        (_, Severity::Warning) => "deny",
     }
 }
 

@@ -1,5 +1,6 @@
 //! What follows a commit, and what comes before refusals that anybody can cause.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -15,14 +16,17 @@ pub(super) struct Hooks {
     refusals: Mutex<Refusals>,
 }
 
-/// Refusals that have no record of their own.
+/// Records that wait to be written at once; what finds no room is counted.
+const MAX_WAITING: usize = 10_000;
+
+/// What anybody can cause, and has no record yet.
 #[derive(Default)]
 struct Refusals {
     flood: Flood,
-    /// How many came from peers that found no room, and the first of them.
+    /// How many found no room, and the first of them.
     overflow: Option<(u32, Event)>,
-    /// Counts that wait to be written.
-    closed: Vec<Event>,
+    /// Oldest first.
+    waiting: VecDeque<Event>,
 }
 
 impl Hooks {
@@ -53,32 +57,34 @@ impl Hooks {
     /// A refusal that anybody can cause: the first of a peer, a reason and a minute are records, the
     /// others a count.
     pub(super) fn refused(&self, event: Event) -> Option<Event> {
+        self.refusals().admit(event)
+    }
+
+    /// The same for what must not wait for the database: its record waits instead.
+    pub(super) fn limited(&self, event: Event) {
         let mut refusals = self.refusals();
-        match refusals.flood.admit(event) {
-            Limited::Record(event) => Some(event),
-            Limited::Counted => None,
-            Limited::Overflow(event) => {
-                let (count, _) = refusals.overflow.get_or_insert((0, event));
-                *count = count.saturating_add(1);
-                None
-            }
+        if let Some(event) = refusals.admit(event) {
+            refusals.wait(event);
         }
     }
 
-    /// The counts of minutes that are over at `now`; of all of them without it. They come again
-    /// until they were [taken](Self::counts_taken).
-    pub(super) fn counts(&self, now: Option<Timestamp>) -> Vec<Event> {
+    /// What waits to be written, with the counts of minutes that are over at `now`; of all of them without it. It
+    /// comes again until it was [taken](Self::taken).
+    pub(super) fn waiting(&self, now: Option<Timestamp>) -> Vec<Event> {
         let mut refusals = self.refusals();
-        let closed = refusals.flood.close(now);
-        refusals.closed.extend(closed);
-        if let Some((count, first)) = refusals.overflow.take() {
-            refusals.closed.push(overflow(count, first));
+        for count in refusals.flood.close(now) {
+            refusals.wait(count);
         }
-        refusals.closed.clone()
+        let room = refusals.waiting.len() < MAX_WAITING;
+        if let Some((count, first)) = refusals.overflow.take_if(|_| room) {
+            refusals.waiting.push_back(overflow(count, first));
+        }
+        refusals.waiting.iter().cloned().collect()
     }
 
-    pub(super) fn counts_taken(&self, count: usize) {
-        self.refusals().closed.drain(..count);
+    /// The first `count` are in the database.
+    pub(super) fn taken(&self, count: usize) {
+        self.refusals().waiting.drain(..count);
     }
 
     /// A panic while it was held left at worst a wrong count.
@@ -88,6 +94,36 @@ impl Hooks {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<i64> {
         self.revision.subscribe()
+    }
+}
+
+// === impl Refusals ===
+
+impl Refusals {
+    /// The record, of those that have one of their own.
+    fn admit(&mut self, event: Event) -> Option<Event> {
+        match self.flood.admit(event) {
+            Limited::Record(event) => Some(event),
+            Limited::Counted => None,
+            Limited::Overflow(event) => {
+                self.overflowed(event);
+                None
+            }
+        }
+    }
+
+    fn wait(&mut self, event: Event) {
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back(event);
+        } else {
+            self.overflowed(event);
+        }
+    }
+
+    fn overflowed(&mut self, event: Event) {
+        let more = event.count;
+        let (count, _) = self.overflow.get_or_insert((0, event));
+        *count = count.saturating_add(more);
     }
 }
 

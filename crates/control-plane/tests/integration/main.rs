@@ -14,6 +14,7 @@ mod bootstrap;
 mod certificates;
 mod exchange;
 mod gateways;
+mod limits;
 mod messages;
 mod outage;
 mod permissions;

@@ -78,6 +78,50 @@ async fn names_that_match_nothing_arent_kept() {
 }
 
 #[tokio::test]
+async fn a_gateway_reports_what_its_limits_turned_away_by_a_limits_name_only() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let id = RequestId::generate().to_string();
+    let limited = |reason: &str, resource: &str| pb::AuditEvent {
+        id: Uuid::now_v7().to_string(),
+        event: "call.limited".to_owned(),
+        reason: reason.to_owned(),
+        resource: resource.to_owned(),
+        facts: None,
+        ..denied(&world, &id)
+    };
+    let report = async |event: pb::AuditEvent| {
+        let events = vec![event];
+        let message = pb::ReportEventsRequest { events };
+        world.sync().report_events(gateway.request(message)).await
+    };
+    for reason in ["POD_NAME_NOT_BOUND", "eyJ"] {
+        assert_eq!(
+            fields(report(limited(reason, "")).await),
+            ["events[0].reason"]
+        );
+    }
+    let method = "/postern.v1.AuthService/Authenticate";
+    report(limited("PEER_CALLS", method)).await.unwrap();
+    report(limited("PEER_CALLS", "/v1/introspect"))
+        .await
+        .unwrap();
+    report(limited("CLUSTER_QUEUE", "eyJ")).await.unwrap();
+    let mut events = world.events(&id).await;
+    events.sort_by(|a, b| a.resource.cmp(&b.resource));
+    let said: Vec<_> = events.iter().map(|e| (&*e.reason, &*e.resource)).collect();
+    let page = "/v1/introspect";
+    assert_eq!(
+        said,
+        [
+            ("PEER_CALLS", method),
+            ("PEER_CALLS", page),
+            ("CLUSTER_QUEUE", "unknown")
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_gateway_reports_refusals_and_nothing_else() {
     let world = World::start().await;
     let gateway = world.gateway().await;

@@ -184,13 +184,31 @@ impl World {
         world
     }
 
+    /// With limits of the server's own.
+    pub(crate) async fn start_limited(limit: impl FnOnce(&mut server::Config)) -> Self {
+        let folder = tempdir();
+        let database = sqlite(folder.path());
+        let (world, readiness) = Self::start_as(folder, database, limit).await;
+        opened(&readiness).await;
+        world
+    }
+
     /// Whose database may come later.
     pub(crate) async fn start_before(folder: TempDir, database: String) -> (Self, Readiness) {
+        Self::start_as(folder, database, |_| {}).await
+    }
+
+    async fn start_as(
+        folder: TempDir,
+        database: String,
+        limit: impl FnOnce(&mut server::Config),
+    ) -> (Self, Readiness) {
         let (admin, gateway, deployment) = (Key::generate(), Key::generate(), Uuid::now_v7());
         let bootstrap = bootstrap(deployment, &admin, &gateway);
         let clock = TestClock::noon();
         let audit = LogBuffer::default();
-        let config = config(&database, Some(bootstrap), &clock, &audit);
+        let mut config = config(&database, Some(bootstrap), &clock, &audit);
+        limit(&mut config.server);
         let bound = postern_control_plane::bind(config).await.unwrap();
         let (addr, readiness) = (bound.addr(), bound.readiness());
         let shutdown = CancellationToken::new();
@@ -314,10 +332,38 @@ impl World {
 
     /// All audit records, newest first; their lines are written by then.
     pub(crate) async fn events(&self, request_id: &str) -> Vec<pb::AuditEvent> {
-        let message = pb::ListAuditEventsRequest {
-            page_size: 500,
+        self.listed(pb::ListAuditEventsRequest {
             request_id: request_id.to_owned(),
             ..pb::ListAuditEventsRequest::default()
+        })
+        .await
+    }
+
+    /// As many records of one kind as are waited for, newest first.
+    pub(crate) async fn events_of(&self, kind: &str, count: usize) -> Vec<pb::AuditEvent> {
+        let filter = pb::AuditFilter {
+            event: kind.to_owned(),
+            ..pb::AuditFilter::default()
+        };
+        let recorded = async {
+            loop {
+                let events = self.listed(pb::ListAuditEventsRequest {
+                    filter: Some(filter.clone()),
+                    ..pb::ListAuditEventsRequest::default()
+                });
+                let events = events.await;
+                if events.len() >= count {
+                    return events;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, recorded).await.unwrap()
+    }
+
+    async fn listed(&self, message: pb::ListAuditEventsRequest) -> Vec<pb::AuditEvent> {
+        let message = pb::ListAuditEventsRequest {
+            page_size: 500,
+            ..message
         };
         let request = self.administrator().await.request(message);
         let mut client = AuditServiceClient::new(self.channel.clone());

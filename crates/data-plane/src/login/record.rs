@@ -1,9 +1,10 @@
-//! The audit record of a refusal.
+//! The audit records of a refusal, and of what a limit did to a login.
 
 use postern_core::audit::{Component, Event, EventKind};
 use postern_core::facts::{Facts, SubClaims};
 use postern_core::resource_id::ConfigName;
 use postern_core::sub_claim;
+use postern_rpc::metrics::Scope;
 
 use super::{Attempt, Denied, Login};
 
@@ -16,20 +17,34 @@ impl Login {
         let config = self.config_name(attempt);
         let facts = denied.facts.as_deref().cloned();
         Event {
-            request_id: attempt.caller.request_id.to_string(),
-            gateway: self.settings.gateway.to_string(),
             sub_claims: facts
                 .as_ref()
                 .map(|facts| self.logged_claims(attempt, facts, &config))
                 .unwrap_or_default(),
+            facts,
+            reason: denied.reason.to_string(),
+            rule: denied.rule,
+            ..self.record_of(EventKind::LoginDenied, attempt, config)
+        }
+    }
+
+    pub(super) fn record_of_limit(&self, attempt: &Attempt, limit: Scope) -> Event {
+        let config = self.config_name(attempt);
+        Event {
+            reason: limit.reason().to_owned(),
+            ..self.record_of(EventKind::CallLimited, attempt, config)
+        }
+    }
+
+    fn record_of(&self, kind: EventKind, attempt: &Attempt, config: String) -> Event {
+        Event {
+            request_id: attempt.caller.request_id.to_string(),
+            gateway: self.settings.gateway.to_string(),
             k8s_auth_config: config,
             access_id: self.access_id(attempt),
             caller_ip: attempt.caller.ip,
             user_agent: attempt.caller.user_agent.clone().unwrap_or_default(),
-            facts,
-            reason: denied.reason.to_string(),
-            rule: denied.rule,
-            ..Event::new(EventKind::LoginDenied, Component::Gateway, self.now())
+            ..Event::new(kind, Component::Gateway, self.now())
         }
     }
 

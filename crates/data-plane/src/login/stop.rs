@@ -106,6 +106,11 @@ impl Fault {
         Self::Behind(source.into())
     }
 
+    /// The cluster has as many logins waiting as it may.
+    pub(crate) fn is_full_queue(&self) -> bool {
+        matches!(self, Self::Review(_, fault) if matches!(**fault, ReviewFault::QueueFull))
+    }
+
     pub(crate) fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Internal(source.into())
     }
@@ -151,6 +156,11 @@ impl From<Stop> for Error {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
+        if fault.is_full_queue() {
+            return Self::ResourceExhausted {
+                retry_after: QUEUE_FULL,
+            };
+        }
         let (outage, message) = match fault {
             Fault::Exchange(failure) => return not_exchanged(*failure),
             Fault::Internal(_) => return Self::internal(fault),
@@ -162,11 +172,6 @@ impl From<Fault> for Error {
                 Outage::ConfigUnusable,
                 "the K8s auth config can't be used; its conditions say why".to_owned(),
             ),
-            Fault::Review(_, ref review) if matches!(**review, ReviewFault::QueueFull) => {
-                return Self::ResourceExhausted {
-                    retry_after: QUEUE_FULL,
-                };
-            }
             Fault::Review(_, ref review) => (review.outage(), review.to_string()),
         };
         Self::unavailable(outage, message, fault)

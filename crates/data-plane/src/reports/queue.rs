@@ -96,7 +96,7 @@ impl Queue {
             .drain(..count.min(self.waiting.len()))
             .collect();
         for event in rejected {
-            if event.kind == EventKind::LoginDenied {
+            if event.kind != EventKind::LoginDeniedOverflow {
                 self.overflowed(event);
             }
         }

@@ -57,7 +57,7 @@ pub fn to_pb(event: &Event) -> pb::AuditEvent {
     }
 }
 
-/// What a gateway reports: a refused login, how many found no room in its queue, or that an
+/// What a gateway reports: a refused login, what a limit turned away, how many found no room in its queue, or that an
 /// administrator asked about one.
 ///
 /// Component, gateway and time of receipt are the control plane's to say.
@@ -72,6 +72,7 @@ pub fn reported(wire: &pb::AuditEvent) -> Result<Event, Invalid> {
             kind,
             EventKind::LoginDenied
                 | EventKind::LoginDeniedOverflow
+                | EventKind::CallLimited
                 | EventKind::LoginExplained
                 | EventKind::LoginSimulated
                 | EventKind::AdminCalled

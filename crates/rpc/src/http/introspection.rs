@@ -11,19 +11,18 @@ use axum::{Json, Router, body};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use postern_proto::pb;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use url::form_urlencoded;
 
 use crate::caller::{BearerToken, Caller};
 use crate::deadline::Deadline;
 use crate::error::{self, Error};
 
+/// The page's path.
+pub const PATH: &str = "/v1/introspect";
 /// A token of 16 KiB, percent-encoded at worst.
 const MAX_BODY: usize = 64 * 1024;
 const MAX_TOKEN: usize = 16 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Questions at once; more are turned away.
-const AT_ONCE: usize = 256;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Who asks, and about which token.
@@ -50,7 +49,6 @@ pub trait Introspector: Send + Sync + 'static {
 
 struct Page<I> {
     introspector: I,
-    places: Semaphore,
 }
 
 /// RFC 7662's answer. What isn't known is left out.
@@ -88,23 +86,22 @@ struct Fault {
 
 /// The page, to be put beside a server's own.
 pub fn routes(introspector: impl Introspector) -> Router {
-    let page = Arc::new(Page {
-        introspector,
-        places: Semaphore::new(AT_ONCE),
-    });
-    Router::new()
-        .route("/v1/introspect", post(introspect))
-        .with_state(page)
+    let page = Arc::new(Page { introspector });
+    Router::new().route(PATH, post(introspect)).with_state(page)
 }
 
 async fn introspect<I: Introspector>(
     State(page): State<Arc<Page<I>>>,
     request: Request,
 ) -> Response {
-    let mut response = match page.answer(request).await {
-        Ok(answer) => Json(answer).into_response(),
+    match page.answer(request).await {
+        Ok(answer) => not_kept(Json(answer).into_response()),
         Err(refusal) => refusal,
-    };
+    }
+}
+
+/// No cache keeps what is true of a token now.
+fn not_kept(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
@@ -115,9 +112,6 @@ async fn introspect<I: Introspector>(
 
 impl<I: Introspector> Page<I> {
     async fn answer(&self, request: Request) -> Result<Answer, Response> {
-        let Ok(_place) = self.places.try_acquire() else {
-            return Err(away("too many questions at once; try again in a moment"));
-        };
         let deadline = Deadline::after(TIMEOUT);
         let question = deadline.run(question(request, deadline)).await;
         let question =
@@ -125,7 +119,7 @@ impl<I: Introspector> Page<I> {
         match deadline.run(self.introspector.introspect(question)).await {
             Ok(Ok(answer)) => Ok(answer.into()),
             Ok(Err(error)) => Err(refusal(error)),
-            Err(_) => Err(away("no answer in time")),
+            Err(_) => Err(refusal(Error::DeadlineExceeded)),
         }
     }
 }
@@ -185,7 +179,7 @@ fn fault(status: StatusCode, error: &'static str, description: &str) -> Response
         error,
         error_description: description.to_owned(),
     });
-    (status, body).into_response()
+    not_kept((status, body).into_response())
 }
 
 fn invalid(description: &str) -> Response {
@@ -205,18 +199,15 @@ fn unauthenticated() -> Response {
     response
 }
 
-fn away(description: &str) -> Response {
-    let mut response = fault(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "temporarily_unavailable",
-        description,
-    );
+fn away(status: StatusCode, description: &str) -> Response {
+    let mut response = fault(status, "temporarily_unavailable", description);
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
-fn refusal(error: Error) -> Response {
+/// What a caller over plain HTTP gets for an error.
+pub(crate) fn refusal(error: Error) -> Response {
     error::log(&error);
     match error {
         Error::Invalid(violations) => {
@@ -232,11 +223,12 @@ fn refusal(error: Error) -> Response {
         Error::PermissionDenied { message } => {
             fault(StatusCode::FORBIDDEN, "insufficient_scope", &message)
         }
-        Error::Unavailable { message, .. } => away(&message),
-        Error::ResourceExhausted { .. } | Error::SubjectLimited { .. } => {
-            away("too many requests; try again in a moment")
-        }
-        Error::DeadlineExceeded => away("no answer in time"),
+        Error::Unavailable { message, .. } => away(StatusCode::SERVICE_UNAVAILABLE, &message),
+        Error::ResourceExhausted { .. } | Error::SubjectLimited { .. } => away(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests; try again in a moment",
+        ),
+        Error::DeadlineExceeded => away(StatusCode::SERVICE_UNAVAILABLE, "no answer in time"),
         Error::NotFound { .. }
         | Error::AlreadyExists { .. }
         | Error::Aborted { .. }

@@ -9,6 +9,7 @@ use postern_proto::permissions::{self, Need, Server};
 use crate::caller::{BearerToken, Caller};
 use crate::deadline::Deadline;
 use crate::error::{self, Error, Reason};
+use crate::metrics::Scope;
 use crate::request_id::{RELAYED, RequestId};
 
 /// One call that somebody has to be allowed to make.
@@ -39,6 +40,10 @@ pub trait Authorizer: Clone + Send + Sync + 'static {
     /// A call was refused, by the table or by [`Authorizer::authorize`]. The answer waits for it.
     fn refused(&self, refused: Refused) -> impl Future<Output = ()> + Send;
 
+    /// A limit turned a call away. Anybody can cause that in floods: it must cost next to nothing, and waits for
+    /// nobody.
+    fn limited(&self, limited: LimitedCall);
+
     /// A call that was allowed is about to be answered. The answer waits for it.
     fn answered(
         &self,
@@ -54,6 +59,16 @@ pub struct Refused {
     pub method: Option<String>,
     pub caller: Caller,
     pub reason: Reason,
+}
+
+/// A call that a limit turned away or slowed down.
+#[derive(Debug)]
+pub struct LimitedCall {
+    /// Which limit.
+    pub scope: Scope,
+    /// `None` for one that the server doesn't know.
+    pub method: Option<String>,
+    pub caller: Caller,
 }
 
 /// A call that its handler has answered; a stream's answer begins.

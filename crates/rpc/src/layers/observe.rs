@@ -46,7 +46,7 @@ pub(crate) async fn observe(
 }
 
 /// Only names that the server knows: a path can hold anything, a token included.
-fn method(request: &Request) -> String {
+pub(super) fn method(request: &Request) -> String {
     let path = request.uri().path();
     if permissions::need(path).is_some() {
         return path.to_owned();
@@ -74,7 +74,7 @@ fn is_grpc(response: &Response) -> bool {
     says_grpc(response.headers())
 }
 
-fn says_grpc(headers: &HeaderMap) -> bool {
+pub(super) fn says_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(http::header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

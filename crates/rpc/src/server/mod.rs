@@ -88,7 +88,7 @@ pub struct App<A> {
     pub server: Server,
     /// The `postern.v1` services; health and reflection are added.
     pub grpc: Routes,
-    /// Pages beside `/livez` and `/readyz`. Open to everybody.
+    /// Pages beside `/livez` and `/readyz`. Open to everybody, and limited as calls are.
     pub http: Router,
     pub authorizer: A,
     pub readiness: Readiness,
@@ -396,19 +396,22 @@ fn served<A: Authorizer>(app: App<A>, config: &Config) -> Result<Served, ServeEr
     let methods = grpc
         .into_axum_router()
         .reset_fallback()
-        .route_layer(from_fn_with_state(authorizer, layers::authorize::<A>))
+        .route_layer(from_fn_with_state(
+            authorizer.clone(),
+            layers::authorize::<A>,
+        ))
         .route_layer(from_fn_with_state(config.max_deadline, layers::deadline));
     let pages = health
         .routes
         .reset_fallback()
-        .merge(http::routes(readiness))
-        .merge(http);
+        .merge(http::routes(readiness));
     let observed = (config.trusted_proxies.clone(), calls);
     let port = |methods: Router, pages: Router| {
         let (all, per_peer) = (config.max_calls, config.max_calls_per_peer);
-        let limits = CallLimits::new(all, per_peer, limited.clone());
+        let limits = CallLimits::new(all, per_peer, limited.clone(), authorizer.clone());
         let routes = methods
-            .route_layer(from_fn_with_state(limits, layers::shed))
+            .merge(http.clone())
+            .route_layer(from_fn_with_state(limits, layers::shed::<A>))
             .merge(pages)
             .fallback(unknown)
             .layer(from_fn(layers::contain))

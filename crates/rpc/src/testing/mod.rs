@@ -4,9 +4,9 @@ mod services;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use axum::Router;
+use postern_proto::pb;
 use postern_proto::permissions::{Need, Server};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Channel, Target, connect};
 use crate::error::Error;
+use crate::http::introspection::{self, Introspector, Question};
 use crate::http::{Component, Readiness};
-use crate::layers::{Answered, Authorizer, Call, Refused};
+use crate::layers::{Answered, Authorizer, Call, LimitedCall, Refused};
 use crate::metrics::Metrics;
 use crate::server::{App, Config, ServeError, bind};
 
@@ -130,8 +131,11 @@ impl Ca {
 }
 
 /// Knows one administrator, and takes nothing for granted.
-#[derive(Clone)]
-pub(crate) struct TestAuthorizer;
+#[derive(Clone, Default)]
+pub(crate) struct TestAuthorizer {
+    /// What it was told of.
+    limited: Arc<Mutex<Vec<LimitedCall>>>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Administrator(pub(crate) String);
@@ -149,7 +153,24 @@ impl Authorizer for TestAuthorizer {
 
     async fn refused(&self, _: Refused) {}
 
+    fn limited(&self, limited: LimitedCall) {
+        self.limited.lock().unwrap().push(limited);
+    }
+
     async fn answered(&self, _: Administrator, _: Answered) {}
+}
+
+/// Every token is somebody's.
+struct TestIntrospector;
+
+impl Introspector for TestIntrospector {
+    async fn introspect(&self, question: Question) -> Result<pb::IntrospectResponse, Error> {
+        Ok(pb::IntrospectResponse {
+            active: true,
+            access_id: question.token.expose().to_owned(),
+            ..pb::IntrospectResponse::default()
+        })
+    }
 }
 
 /// A running control plane with the services of [`services`].
@@ -159,6 +180,8 @@ pub(crate) struct Running {
     pub(crate) database: Component,
     /// Told when a ListAuthMethods has begun, which never ends.
     pub(crate) listing: Arc<Notify>,
+    /// What limits turned away.
+    pub(crate) limited: Arc<Mutex<Vec<LimitedCall>>>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: JoinHandle<Result<(), ServeError>>,
     pub(crate) ca: Option<Ca>,
@@ -186,11 +209,13 @@ impl Running {
         let readiness = Readiness::new();
         let database = readiness.component("database");
         let (shutdown, listing) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let authorizer = TestAuthorizer::default();
+        let limited = Arc::clone(&authorizer.limited);
         let app = App {
             server: Server::ControlPlane,
             grpc: services::routes(Arc::clone(&listing)),
-            http: Router::new(),
-            authorizer: TestAuthorizer,
+            http: introspection::routes(TestIntrospector),
+            authorizer,
             readiness,
             metrics: Metrics::new(),
         };
@@ -200,6 +225,7 @@ impl Running {
             admin,
             database,
             listing,
+            limited,
             shutdown,
             served,
             ca,

@@ -50,6 +50,7 @@ fn facts() -> Facts {
         "namespace": "pay", "service_account_name": "api", "service_account_uid": "u-1",
         "pod_name": "api-7c", "credential_id": "JTI=1", "aud": ["a"],
         "for_api_server": false, "legacy": false, "mode": VerificationMode::JwksThenReview,
+        "review_ms": 6,
     }))
     .unwrap()
 }
@@ -79,6 +80,11 @@ async fn a_record_is_one_line_of_json() {
     let sink = log.sink();
     sink(&denied());
     sink(&Event {
+        facts: Some(Facts {
+            cached: true,
+            review_ms: None,
+            ..facts()
+        }),
         after: Some(r#"{"x": "a\nb"}"#.to_owned()),
         token_expire_time: Some(denied().time),
         ..denied()
@@ -99,12 +105,16 @@ async fn a_record_is_one_line_of_json() {
                 "namespace": "pay", "service_account": "api", "service_account_uid": "u-1",
                 "pod": "api-7c", "credential_id": "JTI=1", "aud": ["a"],
             },
-            "verification": {"mode": "jwks_then_review"},
+            "verification": {"mode": "jwks_then_review", "cached": false, "review_ms": 6},
             "decision": {"result": "deny", "reason": "POD_NAME_NOT_BOUND", "rule": 0},
             "token": {"accessor": null, "expires_at": null}, "count": 1,
         })
     );
     assert_eq!(lines[1]["after"]["x"], "a\nb");
+    assert_eq!(
+        lines[1]["verification"],
+        json!({"mode": "jwks_then_review", "cached": true})
+    );
     assert_eq!(
         lines[1]["token"]["expires_at"],
         "2026-11-23T10:00:00.123456Z"

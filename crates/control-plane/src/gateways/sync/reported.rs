@@ -9,6 +9,8 @@ use postern_core::resource_id::{ConfigName, GatewayName, ResourceId};
 use postern_proto::convert::audit;
 use postern_proto::{pb, permissions};
 use postern_rpc::error::Reason;
+use postern_rpc::http::introspection;
+use postern_rpc::metrics::Scope;
 use postern_rpc::request_id::RequestId;
 
 const MAX_EVENTS: usize = 500;
@@ -38,10 +40,12 @@ pub(super) fn events(
 
 fn event(gateway: &GatewayName, wire: &pb::AuditEvent) -> Result<Event, Invalid> {
     let mut event = audit::reported(wire)?;
-    let of_call = matches!(event.kind, EventKind::AdminCalled | EventKind::AdminRefused);
-    let known = match of_call {
-        true => Reason::parse(&event.reason).is_some(),
-        false => event.reason.parse::<DenyReason>().is_ok(),
+    let (of_call, known) = match event.kind {
+        EventKind::AdminCalled | EventKind::AdminRefused => {
+            (true, Reason::parse(&event.reason).is_some())
+        }
+        EventKind::CallLimited => (true, Scope::is_reason(&event.reason)),
+        _ => (false, event.reason.parse::<DenyReason>().is_ok()),
     };
     if !event.reason.is_empty() && !known {
         return Err(Invalid::field("reason", "is none of the reasons"));
@@ -57,7 +61,7 @@ fn event(gateway: &GatewayName, wire: &pb::AuditEvent) -> Result<Event, Invalid>
     keep_if(&mut event.access_id, |id| id.parse::<AccessId>().is_ok());
     keep_if(&mut event.accessor, |text| text.parse::<Accessor>().is_ok());
     keep_if(&mut event.resource, |name| match of_call {
-        true => permissions::need(name).is_some(),
+        true => permissions::need(name).is_some() || name == introspection::PATH,
         false => ResourceId::of_auth_method(name).is_ok(),
     });
     Ok(event)

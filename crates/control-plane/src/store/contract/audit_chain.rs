@@ -20,6 +20,7 @@ super::on_both_engines! {
     a_search_finds_what_it_asks_for_and_a_page_ends_although_it_finds_little,
     logins_are_counted_once_by_minute_config_and_reason,
     a_flood_of_wrong_keys_is_ten_records_and_a_count,
+    what_a_limit_turns_away_costs_no_write_until_all_are_written_at_once,
 }
 
 const CHAIN: Chain = Chain(Uuid::from_u128(7));
@@ -411,6 +412,28 @@ async fn logins_are_counted_once_by_minute_config_and_reason(bed: Bed) {
     assert_eq!(stats(noon(), later(120), Some("other")).await, []);
     assert_eq!(bed.store.prune_stats(later(60)).await.unwrap(), 2);
     assert_eq!(stats(noon(), later(60), None).await, []);
+}
+
+async fn what_a_limit_turns_away_costs_no_write_until_all_are_written_at_once(bed: Bed) {
+    let limited = |id| Event {
+        kind: EventKind::CallLimited,
+        reason: "PEER_CALLS".to_owned(),
+        caller_ip: Some([10, 0, 0, 1].into()),
+        ..event(id, 0)
+    };
+    for id in 0..50 {
+        bed.store.record_later(limited(id)).unwrap();
+    }
+    let count = "SELECT COUNT(*) FROM audit_events";
+    assert_eq!(bed.count(count).await, 0);
+    bed.store.close_refusals(Some(noon())).await.unwrap();
+    assert_eq!(bed.count(count).await, 10);
+    let first = bed.record("r0").await;
+    assert_eq!((first.count, first.kind), (1, EventKind::CallLimited));
+    bed.store.close_refusals(Some(later(60))).await.unwrap();
+    bed.store.close_refusals(None).await.unwrap();
+    assert_eq!(bed.count(count).await, 11);
+    assert_eq!(bed.record("r10").await.count, 40);
 }
 
 async fn a_flood_of_wrong_keys_is_ten_records_and_a_count(bed: Bed) {

@@ -21,7 +21,17 @@ impl Store {
         on_engine!(self.record_refusal(event))
     }
 
-    /// Records how many refusals have none, of minutes that are over at `now`; of all without it.
+    /// What a limit turned away: as a refusal, but written with the next [counts](Self::close_refusals).
+    pub(crate) fn record_later(&self, event: Event) -> Read<()> {
+        match self.engine()? {
+            Engine::Postgres(engine) => engine.record_later(event),
+            Engine::Sqlite(engine) => engine.record_later(event),
+        }
+        Ok(())
+    }
+
+    /// Records what waits for it, and how many refusals have no record, of minutes that are over at `now`; of all
+    /// without it.
     pub(crate) async fn close_refusals(&self, now: Option<Timestamp>) -> Read<()> {
         on_engine!(self.close_refusals(now))
     }

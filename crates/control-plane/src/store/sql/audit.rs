@@ -118,13 +118,17 @@ impl Engine {
         self.report_events(&events).await
     }
 
+    pub(in crate::store) fn record_later(&self, event: Event) {
+        self.hooks.limited(event);
+    }
+
     pub(in crate::store) async fn close_refusals(
         &self,
         now: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let counts = self.hooks.counts(now);
-        self.report_events(&counts).await?;
-        self.hooks.counts_taken(counts.len());
+        let waiting = self.hooks.waiting(now);
+        self.report_events(&waiting).await?;
+        self.hooks.taken(waiting.len());
         Ok(())
     }
 

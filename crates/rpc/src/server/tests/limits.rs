@@ -8,7 +8,7 @@ use pb::auth_method_service_client::AuthMethodServiceClient;
 use pb::server_info_service_client::ServerInfoServiceClient;
 use postern_proto::pb;
 use rustls_pki_types::ServerName;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
@@ -17,6 +17,7 @@ use crate::caller::BearerToken;
 use crate::client::{Credentials as _, request};
 use crate::deadline::Deadline;
 use crate::error::{Failure, Reason};
+use crate::metrics::Scope;
 use crate::testing::{ADMINISTRATOR, Ca, Running, loopback};
 use crate::tls;
 
@@ -75,6 +76,71 @@ async fn one_client_cant_take_the_calls_of_all() {
     assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
     info(&channel(&server, OTHER)).await.unwrap();
     slow.abort();
+    server.stop().await;
+}
+
+/// A question to `POST /v1/introspect`.
+async fn ask(server: &Running, from: &str, expect: &str) -> TcpStream {
+    let mut stream = tcp(server.addr, from).await;
+    let head = format!(
+        "POST /v1/introspect HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer t-x\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: 9\r\n\
+         connection: close\r\n{expect}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+/// The rest of it, and the answer.
+async fn answer(mut stream: TcpStream) -> String {
+    stream.write_all(b"token=t-y").await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    soon().run(read).await.unwrap().unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn questions_over_plain_http_are_calls_of_their_client_and_leave_others_theirs() {
+    let mut config = loopback();
+    config.max_calls_per_peer = 1;
+    let server = Running::plain(config).await;
+    // The server asks for the body when the call has its place, and waits for it there.
+    let mut first = ask(&server, GREEDY, "expect: 100-continue\r\n").await;
+    let mut line = [0; 25];
+    first.read_exact(&mut line).await.unwrap();
+    assert_eq!(&line, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    let refused = answer(ask(&server, GREEDY, "").await).await;
+    for part in [
+        "HTTP/1.1 429",
+        "retry-after: 1\r\n",
+        "cache-control: no-store\r\n",
+        "x-request-id: ",
+        "\"error\":\"temporarily_unavailable\"",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let called = info(&channel(&server, GREEDY)).await.unwrap_err();
+    assert_eq!(called.reason, Some(Reason::RateLimited));
+    let others = answer(ask(&server, OTHER, "").await).await;
+    assert!(others.contains("\"client_id\":\"t-y\""), "{others}");
+    info(&channel(&server, OTHER)).await.unwrap();
+    let first = answer(first).await;
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+
+    let limited = server.limited.lock().unwrap().split_off(0);
+    let methods: Vec<_> = limited.iter().map(|call| call.method.as_deref()).collect();
+    let info = "/postern.v1.ServerInfoService/GetServerInfo";
+    assert_eq!(methods, [Some("/v1/introspect"), Some(info)]);
+    for call in limited {
+        assert_eq!(
+            (call.scope, call.caller.ip),
+            (Scope::PeerCalls, GREEDY.parse().ok())
+        );
+        let id = call.caller.request_id.to_string();
+        assert!(refused.contains(&id) || called.request_id == Some(id));
+    }
     server.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! Access keys: made, replaced and ended from the command line, and a way in when all are lost.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Cli, Output, World};
 
@@ -255,8 +255,22 @@ fn whoever_has_the_database_lets_an_administrator_in_again_while_the_server_runs
     assert_eq!(record["event"], "admin.recovered");
     assert_eq!(record["resource"], "authMethods/admin");
 
+    let lines = recovered["audit_events"].as_array().unwrap();
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["id"], record["id"], "it is said where it was done");
+    assert_eq!(lines[0]["event"], "admin.recovered");
+
     let another = back.json(&[&recover[..], &["--name", "break-glass"]].concat());
     assert_eq!(another["created"], true);
+    let printed = back.ok(&[&recover[..], &["--name", "break-glass"]].concat());
+    let line: Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&line["event"], &line["resource"]),
+        (&json!("admin.recovered"), &json!("authMethods/break-glass"))
+    );
+    let record = back.json(&["audit", "get", line["request_id"].as_str().unwrap()]);
+    assert_eq!(record["audit_events"][0]["id"], line["id"]);
+    let another = back.json(&[&recover[..], &["--name", "break-glass"]].concat());
     let (access_id, key) = (text(&another, "access_id"), text(&another, "access_key"));
     ask(&with_key(&world, &access_id, &key)).success();
     // A file that is there is never overwritten, and then nothing was changed either.

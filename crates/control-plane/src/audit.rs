@@ -22,7 +22,7 @@ use crate::store::EventCursor;
 
 use reader::Reader;
 
-pub(crate) use log::Log;
+pub(crate) use log::{Log, text};
 pub(crate) use sealer::{finish, retain, seal};
 
 pub(crate) struct Audit {

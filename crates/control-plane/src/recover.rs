@@ -1,7 +1,7 @@
 //! A way in for whoever has the database and nothing else: lost keys, or an administrator who shut
 //! everybody out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postern_core::access_id::{AccessId, AccessType, NoRandomness};
 use postern_core::access_token::AccessKey;
@@ -11,8 +11,8 @@ use postern_core::resource_id::ResourceId;
 use postern_rpc::request_id::RequestId;
 use uuid::Uuid;
 
-use crate::DatabaseUrl;
-use crate::store::{Cause, MethodRef, Recovery, Store, StoreError, WriteError};
+use crate::store::{AuditSink, Cause, MethodRef, Recovery, Store, StoreError, WriteError};
+use crate::{DatabaseUrl, audit};
 
 /// Which administrator.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Recovered {
     pub created: bool,
     /// Finds the audit record.
     pub request_id: String,
+    /// The audit records, as lines of a control plane's log.
+    pub records: Vec<String>,
 }
 
 /// Why nobody was let in. Nothing was changed.
@@ -64,7 +66,12 @@ pub async fn recover(
     administrator: &Administrator,
     clock: &Clock,
 ) -> Result<Recovered, RecoverError> {
-    let store = Store::connect_as_it_is(database, Arc::new(|_| {})).await?;
+    let records = Arc::new(Mutex::new(Vec::new()));
+    let sink: AuditSink = {
+        let records = Arc::clone(&records);
+        Arc::new(move |event| lock(&records).extend(audit::text(event)))
+    };
+    let store = Store::connect_as_it_is(database, sink).await?;
     if store.deployment_id().await?.is_none() {
         let empty = "the database is empty: start a control plane with its bootstrap file first";
         return Err(RecoverError::Refused(empty.to_owned()));
@@ -91,13 +98,19 @@ pub async fn recover(
         permissions: Permissions::default(),
     };
     let (stored, created) = store.recover_admin(&recovery, &cause).await?;
+    let records = std::mem::take(&mut *lock(&records));
     Ok(Recovered {
         name: stored.value.id,
         access_id: stored.value.access_id,
         access_key: key,
         created,
         request_id,
+        records,
     })
+}
+
+fn lock(records: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
+    records.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<StoreError> for RecoverError {

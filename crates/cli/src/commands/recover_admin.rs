@@ -15,7 +15,8 @@ use crate::{output, profile};
 /// Let an administrator in again, by the database alone: a new key, and no other
 ///
 /// Makes the administrator where there is none of that name. One that is there is enabled, and loses
-/// its end, its bound addresses and its other keys. Control planes may run meanwhile.
+/// its end, its bound addresses and its other keys. Control planes may run meanwhile. The audit records are
+/// printed too: a line each, as a control plane prints them, or in the JSON as audit_events.
 #[derive(Debug, Args)]
 pub(crate) struct RecoverAdminArgs {
     /// The control plane's database: postgres://… or sqlite:FILE
@@ -85,6 +86,7 @@ fn report(recovered: &Recovered, file: Option<&str>, flags: &OutputFlags) -> Res
         "access_id": access_id,
         "created": recovered.created,
         "request_id": recovered.request_id,
+        "audit_events": records(recovered)?,
     });
     let what = if recovered.created {
         "made"
@@ -110,10 +112,17 @@ fn report(recovered: &Recovered, file: Option<&str>, flags: &OutputFlags) -> Res
         }
     }
     let text = format!(
-        "{text}\n- Audit record: postern audit get {}",
+        "{}\n{text}\n- Audit record: postern audit get {}",
+        recovered.records.join("\n"),
         recovered.request_id
     );
     output::print(flags.format(), &document, &text)
+}
+
+fn records(recovered: &Recovered) -> Result<Vec<Value>, Failure> {
+    let records = recovered.records.iter();
+    let records: Result<_, _> = records.map(|line| serde_json::from_str(line)).collect();
+    records.map_err(|error| Failure::new(Exit::Refused, format!("an audit record is odd: {error}")))
 }
 
 fn failure(error: &RecoverError) -> Failure {

@@ -259,6 +259,11 @@ fn write_all(
     }
 }
 
+/// A record's line, for whoever runs no server to write it.
+pub(crate) fn text(event: &Event) -> serde_json::Result<String> {
+    serde_json::to_string(&line(event))
+}
+
 fn line(event: &Event) -> Line<'_> {
     Line {
         ts: event.time,

@@ -12,6 +12,7 @@ use postern_proto::pb;
 use postern_proto::pb::access_key_auth_service_client::AccessKeyAuthServiceClient;
 use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient;
 use postern_proto::pb::k8s_auth_config_service_client::K8sAuthConfigServiceClient;
+use postern_proto::pb::token_admin_service_client::TokenAdminServiceClient;
 use postern_rpc::caller::BearerToken;
 use postern_rpc::client::Credentials as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -180,6 +181,21 @@ impl<'a> Setup<'a> {
         let mut client = AuthMethodServiceClient::new(self.control_plane.clone());
         let created = client.create_auth_method(request).await?.into_inner();
         created.auth_method.context("no auth method was made")
+    }
+
+    /// All tokens of the method: how many, counted as far as they are counted.
+    pub(crate) async fn revoke_all(&self) -> Result<i64> {
+        let filter = pb::TokenFilter {
+            auth_method: format!("authMethods/{NAME}"),
+            ..pb::TokenFilter::default()
+        };
+        let request = pb::RevokeTokensRequest {
+            filter: Some(filter),
+            validate_only: false,
+        };
+        let request = Request::new(request).with_bearer(&self.administrator("").await?);
+        let mut client = TokenAdminServiceClient::new(self.control_plane.clone());
+        Ok(client.revoke_tokens(request).await?.into_inner().count)
     }
 
     /// Of a name that the gateway hasn't got.

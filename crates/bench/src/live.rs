@@ -1,5 +1,5 @@
 //! `postern-bench tokens`: exchanges and introspections on a database full of live tokens and on an
-//! empty one, in turn, and then while expired tokens are swept.
+//! empty one, in turn, and then while expired tokens are swept; in the end all are revoked at once.
 
 mod filled;
 mod report;
@@ -17,10 +17,10 @@ use postern_proto::pb::gateway_sync_service_client::GatewaySyncServiceClient;
 use postern_proto::pb::token_service_client::TokenServiceClient;
 
 use self::filled::Filled;
-use self::report::{Report, Turns};
+use self::report::{Report, Revocation, Turns};
 use crate::assertions::Assertions;
 use crate::client::{Client, LiveTokens, channel};
-use crate::deployment::Postern;
+use crate::deployment::{Postern, Setup};
 use crate::kubernetes::ApiServer;
 use crate::process::Server;
 use crate::rounds::{Limits, Round, round};
@@ -115,13 +115,22 @@ async fn measure(
         }
         sweeps = Some(begun.elapsed().as_secs_f64());
     }
+    let size = full.filled.size().await?;
+    note("revoking them all");
+    let administrator = Setup::log_in(&full.postern.admin).await?;
+    let begun = std::time::Instant::now();
+    let revocation = Revocation {
+        counted: administrator.revoke_all().await?,
+        seconds: begun.elapsed().as_secs_f64(),
+    };
     Ok(Report::new(
         args,
-        full.filled.size().await?,
+        size,
         fill_seconds,
         &turns,
         &swept,
         sweeps,
+        revocation,
     ))
 }
 

@@ -33,9 +33,13 @@ pub(super) async fn create(url: &str) -> Result<String> {
 
 pub(super) async fn drop(url: &str) -> Result<()> {
     let pool = open(url).await?;
-    sqlx::raw_sql("SET client_min_messages = warning; DROP DATABASE IF EXISTS postern_bench_full WITH (FORCE)")
-        .execute(&pool)
-        .await?;
+    // Together they would be one transaction, and no database is dropped in one.
+    for statement in [
+        "SET client_min_messages = warning",
+        "DROP DATABASE IF EXISTS postern_bench_full WITH (FORCE)",
+    ] {
+        sqlx::raw_sql(statement).execute(&pool).await?;
+    }
     Ok(())
 }
 

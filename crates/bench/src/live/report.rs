@@ -28,6 +28,15 @@ pub(super) struct Report {
     expired_tokens: u64,
     /// From the first that went to the last; absent: nothing was swept.
     sweep_seconds: Option<f64>,
+    revocation: Revocation,
+}
+
+/// Of all live tokens by one call, until it was acknowledged.
+#[derive(Serialize)]
+pub(super) struct Revocation {
+    /// The control plane counts no further than a million.
+    pub(super) counted: i64,
+    pub(super) seconds: f64,
 }
 
 impl Turns {
@@ -69,6 +78,7 @@ impl Report {
         turns: &Turns,
         swept: &Turns,
         sweep_seconds: Option<f64>,
+        revocation: Revocation,
     ) -> Self {
         let (mut series, mut ratios) = turns.compared(
             [
@@ -108,6 +118,7 @@ impl Report {
             ratios,
             expired_tokens: args.expired,
             sweep_seconds,
+            revocation,
         }
     }
 
@@ -146,6 +157,12 @@ impl Report {
                 self.expired_tokens
             );
         }
+        // Writing to a string can't fail.
+        let _ = writeln!(
+            text,
+            "all were revoked by one call in {:.2} s, {} of them counted",
+            self.revocation.seconds, self.revocation.counted
+        );
         for series in self.series.iter().filter(|series| series.errors > 0) {
             let error = series.first_error.as_deref().unwrap_or_default();
             let _ = writeln!(

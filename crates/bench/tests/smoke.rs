@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use test_support::postgres::Postgres;
 
 #[test]
 fn the_rig_measures_logins_against_the_simulator_and_stops_by_itself() {
@@ -54,4 +55,27 @@ fn the_rig_measures_one_cluster_beside_another_that_hangs_or_is_dead() {
         names,
         ["another is slow", "another hangs", "another is dead"]
     );
+}
+
+#[tokio::test]
+async fn the_rig_compares_a_full_table_of_tokens_with_an_empty_one_and_revokes_them() {
+    let Some(postgres) = Postgres::shared().await else {
+        return;
+    };
+    let database = postgres.database().await;
+    let output = Command::new(env!("CARGO_BIN_EXE_postern-bench"))
+        .args(["tokens", "--json", "--clients=2", "--rounds=1"])
+        .args(["--live=5000", "--expired=0", "--seconds=0.1"])
+        .env("POSTERN_TUTORIAL_DATABASE_URL", database.url())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for series in report["series"].as_array().unwrap() {
+        assert_eq!(series["errors"], 0, "{series}");
+    }
+    // What was exchanged meanwhile is revoked as well.
+    assert!(report["revocation"]["counted"].as_i64() > Some(5000));
 }

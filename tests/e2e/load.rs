@@ -110,6 +110,7 @@ fn the_metrics_of_both_servers_parse_move_and_hold_no_secret_and_no_name_of_a_po
         "side",
         "sink",
         "stage",
+        "state",
         "status",
         "version",
     ]);

@@ -14,7 +14,7 @@ use crate::support::{World, eventually};
 const HOUR: Duration = Duration::from_secs(3600);
 /// What Prometheus adds, and what a histogram's buckets have.
 const BESIDE: [&str; 2] = ["instance", "le"];
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 14] = [
     "by",
     "group_left",
     "histogram_quantile",
@@ -25,6 +25,7 @@ const WORDS: [&str; 13] = [
     "rate",
     "sum",
     "time",
+    "unless",
     "m",
     "s",
     "h",
@@ -91,6 +92,14 @@ fn work(world: &World) {
             of_gateway(world).contains(metric).then_some(())
         });
     }
+    let control_plane = authority(world.stack().control_plane_url());
+    let keys = "postern_signing_key_expiry_timestamp_seconds{state=\"active\"} inf";
+    eventually(keys, Duration::from_secs(10), || {
+        metrics(world, &control_plane)
+            .1
+            .contains(keys)
+            .then_some(())
+    });
 }
 
 /// A histogram is one metric.

@@ -189,7 +189,8 @@ impl Bound {
                 let pings = sweep::watch_database(context.clone(), database);
                 let seals = audit::seal(context.clone(), log);
                 let retention = audit::retain(context.clone(), audit_retention);
-                tokio::join!(pings, sweep::sweep(context), seals, retention);
+                let keys = signing_keys::watch(context.clone());
+                tokio::join!(pings, sweep::sweep(context), seals, retention, keys);
             }
         };
         background.spawn(stop.clone().run_until_cancelled_owned(work));

@@ -1,9 +1,16 @@
 //! What a control plane counts. Labels are closed sets.
 
+use std::sync::atomic::AtomicU64;
+
+use postern_core::signing_key::State;
 use postern_rpc::metrics::Limited;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Unit;
+
+use crate::store::BoxedKey;
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -11,6 +18,7 @@ pub(crate) struct Metrics {
     tokens: Family<TokenLabels, Counter>,
     introspections: Family<ResultLabels, Counter>,
     revoked: Family<CauseLabels, Counter>,
+    signing_keys: Family<StateLabels, Gauge<f64, AtomicU64>>,
     pub(crate) audit: AuditCounts,
     pub(crate) limited: Limited,
     /// A gateway's credential came without its certificate.
@@ -37,6 +45,11 @@ struct TokenLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabels {
     cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,6 +80,7 @@ impl Metrics {
             tokens: Family::default(),
             introspections: Family::default(),
             revoked: Family::default(),
+            signing_keys: Family::default(),
             audit: AuditCounts::default(),
             limited: server.limited(),
             certificates_refused: Counter::default(),
@@ -87,6 +101,12 @@ impl Metrics {
             "tokens_revoked",
             "Tokens that were ended before their time, by who did it",
             this.revoked.clone(),
+        );
+        registry.register_with_unit(
+            "signing_key_expiry_timestamp",
+            "When the first of the keys in that state is good no more; infinite while they sign or are to sign",
+            Unit::Seconds,
+            this.signing_keys.clone(),
         );
         registry.register(
             "audit_events",
@@ -130,6 +150,28 @@ impl Metrics {
     pub(crate) fn revoked(&self, own: bool) {
         let cause = if own { "holder" } else { "administrator" };
         self.revoked.get_or_create(&CauseLabels { cause }).inc();
+    }
+
+    /// The keys that can verify something, as they are now.
+    pub(crate) fn signing_keys(&self, keys: &[BoxedKey]) {
+        for state in State::ALL {
+            let labels = StateLabels {
+                state: state.as_str(),
+            };
+            let stages = keys.iter().map(|key| key.published.stage);
+            let ends = stages
+                .filter(|stage| stage.state() == *state)
+                .map(|stage| stage.end().map(|end| end.as_duration().as_secs_f64()))
+                .map(|end| end.unwrap_or(f64::INFINITY));
+            match ends.reduce(f64::min) {
+                Some(end) => {
+                    self.signing_keys.get_or_create(&labels).set(end);
+                }
+                None => {
+                    self.signing_keys.remove(&labels);
+                }
+            }
+        }
     }
 
     /// A question about a token was answered.

@@ -1,5 +1,7 @@
 //! SigningKeyService, and the first key.
 
+use std::time::Duration;
+
 use postern_core::access_id::NoRandomness;
 use postern_core::key::{KeyId, SigningAlgorithm, SigningKey};
 use postern_core::own_keys::{OwnKeys, SigningKeyContext};
@@ -18,6 +20,9 @@ use crate::identity::Administrator;
 use crate::store::signing::name;
 use crate::store::{BoxedKey, Store, StoreError, WriteError};
 use crate::{bootstrap, failure};
+
+/// A retired key goes without a change.
+const WATCH_EVERY: Duration = Duration::from_secs(60);
 
 pub(crate) struct SigningKeys(pub(crate) Context);
 
@@ -76,6 +81,25 @@ pub(crate) async fn at_start(
     first.published.stage = Stage::Active { since: now };
     let cause = bootstrap::at_start(now);
     Ok(store.first_signing_key(&first, &cause).await?)
+}
+
+/// Tells the metrics what has become of the keys, here or at another replica. Never ends by itself.
+pub(crate) async fn watch(context: Context) {
+    let Ok(mut revisions) = context.store.subscribe() else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(WATCH_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Ok(()) = revisions.changed() => {}
+        }
+        match context.store.signing_keys(context.now()).await {
+            Ok(keys) => context.metrics.signing_keys(&keys),
+            // What was read last stays.
+            Err(error) => tracing::debug!(%error, "couldn't look at the signing keys"),
+        }
+    }
 }
 
 /// A new one, prepared.

@@ -177,6 +177,14 @@ impl Stage {
             Self::Retired { .. } => State::Retired,
         }
     }
+
+    /// From when on nothing that the key signed is good. `None`: that isn't known yet.
+    pub fn end(self) -> Option<Timestamp> {
+        match self {
+            Self::Prepared | Self::Active { .. } => None,
+            Self::Retired { until, .. } => Some(until),
+        }
+    }
 }
 
 // === impl State ===

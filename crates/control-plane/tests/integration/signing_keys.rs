@@ -11,8 +11,8 @@ use postern_rpc::error::Reason;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::server::get;
-use crate::world::{Persona, World, failed, fields, own_keys, start_with};
+use crate::server::{get, get_text};
+use crate::world::{PATIENCE, Persona, World, failed, fields, own_keys, start_with};
 
 const OLD: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const NEW: &str = "k2:AAAAAAQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -204,4 +204,42 @@ async fn other_keys_of_its_own_dont_start_and_the_new_one_opens_beside_the_old()
     );
     start(&format!("{NEW}\n{OLD}")).await.unwrap();
     start_with(folder, None, own_keys()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_metrics_say_which_keys_there_are_and_when_a_retired_one_goes() {
+    let world = World::start().await;
+    let admin = world.administrator().await;
+    let says = async |expected: &[&str]| {
+        let told = async {
+            loop {
+                let (_, text) = get_text(&world, "/metrics").await;
+                let lines = text.lines();
+                let mut lines: Vec<_> = lines
+                    .filter_map(|line| line.strip_prefix("postern_signing_key_expiry_timestamp_"))
+                    .filter_map(|line| line.strip_prefix("seconds"))
+                    .collect();
+                lines.sort_unstable();
+                if lines == expected {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let told = tokio::time::timeout(PATIENCE, told).await;
+        assert!(told.is_ok(), "never {expected:?}");
+    };
+    says(&["{state=\"active\"} inf"]).await;
+    let next = prepare(&world, &admin).await;
+    says(&["{state=\"active\"} inf", "{state=\"prepared\"} inf"]).await;
+    let message = pb::ActivateSigningKeyRequest {
+        name: next.name.clone(),
+        force: true,
+    };
+    let request = admin.request(message);
+    client(&world).activate_signing_key(request).await.unwrap();
+    let first = listed(&world, &admin).await.remove(1);
+    let end = first.remove_time.unwrap().seconds;
+    let retired = format!("{{state=\"retired\"}} {end}.0");
+    says(&["{state=\"active\"} inf", &retired]).await;
 }

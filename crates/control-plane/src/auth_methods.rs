@@ -202,7 +202,11 @@ impl AuthMethods {
         let edit = |current: &AuthMethod| {
             let settings = convert::updated_settings(current, &patch, mask.as_ref(), now);
             let settings = settings.map_err(in_auth_method)?;
-            self.can_sign(&settings).map(|()| settings)
+            // One that gives them already can still be switched off.
+            if settings.token_format != current.settings.token_format {
+                self.can_sign(&settings)?;
+            }
+            Ok(settings)
         };
         let updated = store.update_auth_method(&method, etag, edit, intent, &cause);
         let stored = updated

@@ -2,7 +2,7 @@
 
 use postern_proto::pb;
 use prost_types::FieldMask;
-use tonic::Code;
+use tonic::{Code, Response};
 
 use crate::messages::{creation, method, signing_key};
 use crate::world::{World, failed, fields};
@@ -274,4 +274,53 @@ async fn what_doesnt_exist_is_not_found_and_what_is_no_name_is_invalid() {
         fields(client.delete_auth_method(admin.request(both)).await),
         ["name", "etag"]
     );
+}
+
+#[tokio::test]
+async fn a_method_of_jwts_is_refused_by_a_control_plane_without_an_issuer_url() {
+    let mut world = World::start().await;
+    let jwts = || pb::AuthMethod {
+        token_format: pb::TokenFormat::Jwt.into(),
+        token_audiences: vec!["orders".to_owned()],
+        ..method(&signing_key())
+    };
+    let admin = world.administrator().await;
+    let create = async |world: &World, id: &str, method: pb::AuthMethod| {
+        let request = admin.request(creation(id, method));
+        let created = world.methods().create_auth_method(request).await;
+        created.map(|created| created.into_inner().auth_method.unwrap())
+    };
+    let before = create(&world, "before", jwts()).await.unwrap();
+    let opaque = create(&world, "opaque", method(&signing_key())).await;
+    let opaque = opaque.unwrap();
+    // Without the bootstrap file, which named one.
+    world.restart().await;
+    let change = async |method: pb::AuthMethod, paths: &[&str]| {
+        let request = admin.request(update(method, paths));
+        world.methods().update_auth_method(request).await
+    };
+    let to_jwts = pb::AuthMethod {
+        token_format: pb::TokenFormat::Jwt.into(),
+        token_audiences: vec!["orders".to_owned()],
+        ..patch(&opaque)
+    };
+    let created = create(&world, "after", jwts()).await.map(Response::new);
+    let changed = change(to_jwts, &["token_format", "token_audiences"]).await;
+    for failure in [failed(created), failed(changed)] {
+        assert_eq!(failure.code, Code::InvalidArgument);
+        let violation = &failure.violations[0];
+        assert_eq!(violation.field, "auth_method.token_format");
+        assert!(violation.fault.contains("--issuer-url"), "{violation:?}");
+    }
+    assert!(
+        create(&world, "after", method(&signing_key()))
+            .await
+            .is_ok()
+    );
+    // One that gives them already can be switched off all the same.
+    let off = pb::AuthMethod {
+        disabled: Some(true),
+        ..patch(&before)
+    };
+    change(off, &["disabled"]).await.unwrap();
 }

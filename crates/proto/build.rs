@@ -10,7 +10,7 @@ const API: &str = "postern/v1";
 const SEALED: &str = "postern/sealed/v1";
 
 /// Messages with a secret: `src/redact.rs` writes their `Debug`.
-const SECRET: [&str; 17] = [
+const SECRET: [&str; 18] = [
     ".postern.v1.AuthenticateRequest",
     ".postern.v1.AuthenticateResponse",
     ".postern.v1.AuthenticateAccessKeyRequest",
@@ -24,6 +24,7 @@ const SECRET: [&str; 17] = [
     ".postern.v1.ExchangeAssertionRequest",
     ".postern.v1.ExchangeAssertionResponse",
     ".postern.v1.AuthServiceRenewRequest",
+    ".postern.v1.AuthServiceRenewResponse",
     ".postern.v1.IntrospectRequest",
     ".postern.v1.AuthorizeRequest",
     ".postern.v1.RevokeRequest",

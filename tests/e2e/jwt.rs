@@ -1,10 +1,10 @@
 //! Tokens that others verify without asking: by discovery and the key set, as any program would.
 
+mod gateway;
+
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use postern_dev::StackOptions;
-use postern_proto::pb;
-use postern_proto::pb::token_service_client::TokenServiceClient;
 use serde_json::{Value, json};
 use test_support::postgres::Postgres;
 use tokio::runtime::Runtime;
@@ -267,31 +267,6 @@ fn a_revoked_jwt_is_inactive_to_whoever_asks_and_good_to_whoever_verifies_offlin
     world.admin.ok(&revoke);
     assert!(!ask(&world, &caller, "", "").unwrap().active);
     assert!(Service::trusting(&world).verify(&token, "orders").is_some());
-}
-
-#[test]
-fn a_jwt_ends_itself_at_the_control_plane_and_a_gateway_says_that_it_cant() {
-    let world = World::start();
-    let method = route(&world, "m", &AUDIENCES);
-    let token = token(&world, &method);
-    let file = world.admin.file("token", &token);
-    let caller = world.control_plane().with(&token);
-    let at_the_gateway = ["--gateway-url", world.stack().gateway_url()];
-    let revoke = ["token", "revoke", "--self", "--token-file", &file];
-    let refused = world.pod.run(&[&revoke[..], &at_the_gateway].concat());
-    refused.fails(2, &["JWT", "control plane"]);
-    // Nor another's, for whoever may revoke.
-    let asker = world.gateway().with(&world.token(&route(&world, "o", &[])));
-    let request = asker.request(pb::RevokeRequest {
-        token,
-        ..pb::RevokeRequest::default()
-    });
-    let mut client = TokenServiceClient::new(asker.channel());
-    let refused = world.block_on(client.revoke(request)).unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
-    assert!(ask(&world, &caller, "", "").unwrap().active);
-    world.admin.ok(&revoke);
-    assert!(!ask(&world, &caller, "", "").unwrap().active);
 }
 
 #[test]

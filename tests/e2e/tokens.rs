@@ -1,6 +1,6 @@
 //! What a token is worth: asked about, renewed and ended, at both servers and by everybody.
 
-mod http;
+pub(crate) mod http;
 
 use postern_dev::StackOptions;
 use postern_proto::pb;
@@ -263,13 +263,21 @@ fn what_is_no_token_of_ours_stays_at_the_gateway() {
     let mut world = World::start();
     let method = route(&world, "m", &[]);
     let (token, pods) = (world.token(&method), world.pod_token("mypod1"));
+    let jwts = route(
+        &world,
+        "jwts",
+        &["--token-format", "jwt", "--token-audience", "x"],
+    );
+    let jwt = world.token(&jwts);
     world.stop_control_plane();
     // Answered without anybody: it went nowhere.
     assert!(!is_active(&world, &world.gateway().with(&pods), ""));
     let about_another = ask(&world, &world.gateway().with(&pods), &token, "");
     assert_eq!(about_another.unwrap_err().code, Code::Unauthenticated);
-    let away = ask(&world, &world.gateway().with(&token), "", "").unwrap_err();
-    assert_eq!(away.code, Code::Unavailable);
+    for ours in [token, jwt] {
+        let away = ask(&world, &world.gateway().with(&ours), "", "").unwrap_err();
+        assert_eq!(away.code, Code::Unavailable);
+    }
 }
 
 #[test]

@@ -76,6 +76,7 @@ impl Assertions {
     pub(crate) fn next(&self) -> Result<pb::ExchangeAssertionRequest> {
         Ok(pb::ExchangeAssertionRequest {
             token_audiences: Vec::new(),
+            renewed_jwt: String::new(),
             access_id: self.access_id.to_string(),
             assertion: self.sign(Timestamp::now())?,
             request_id: postern_rpc::request_id::RequestId::generate().to_string(),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use postern_core::access_id::{AccessId, AccessIdError};
-use postern_core::access_token::{AccessToken, AccessTokenError};
 use postern_core::auth_method::{MAX_LIST, check_audience};
 use postern_core::invalid::{Invalid, Violations};
 use postern_core::resource_id::{ResourceId, ResourceIdError};
@@ -18,7 +17,7 @@ use postern_rpc::request::RequestExt as _;
 use secrecy::SecretString;
 use tonic::{Request, Response, Status};
 
-use crate::login::{Attempt, Granted, Login};
+use crate::login::{Attempt, Granted, Login, Renewable};
 
 /// The longest request, in bytes: a token of 16 KiB and names, and room for a clear refusal of a
 /// longer token.
@@ -60,8 +59,8 @@ impl AuthHandler {
         request: Request<pb::AuthServiceRenewRequest>,
     ) -> Result<pb::AuthServiceRenewResponse, Error> {
         let (caller, deadline) = (request.caller()?, request.deadline()?);
-        let (attempt, access_token) = parse_renewal(request.into_inner(), caller, deadline)?;
-        Ok(renewed(self.login.renew(&attempt, &access_token).await?))
+        let (attempt, renewable) = parse_renewal(request.into_inner(), caller, deadline)?;
+        Ok(renewed(self.login.renew(&attempt, &renewable).await?))
     }
 }
 
@@ -128,11 +127,11 @@ fn parse_renewal(
     request: pb::AuthServiceRenewRequest,
     caller: Caller,
     deadline: Deadline,
-) -> Result<(Attempt, AccessToken), Invalid> {
+) -> Result<(Attempt, Renewable), Invalid> {
     let mut faults = Violations::default();
-    let access_token = match request.access_token.parse() {
-        Err(AccessTokenError::Empty) => faults.check("access_token", Err(EMPTY)),
-        parsed => faults.check("access_token", parsed),
+    let renewable = match request.access_token.as_str() {
+        "" => faults.check("access_token", Err(EMPTY)),
+        text => faults.check("access_token", text.parse()),
     };
     let login = parse(pb::AuthenticateRequest {
         token_audiences: Vec::new(),
@@ -144,8 +143,7 @@ fn parse_renewal(
                 Credential::ServiceAccountToken(token)
             }),
     });
-    let (Some((access_id, config, token)), Some(access_token)) =
-        (faults.absorb(login), access_token)
+    let (Some((access_id, config, token)), Some(renewable)) = (faults.absorb(login), renewable)
     else {
         return Err(faults.into_invalid());
     };
@@ -158,7 +156,7 @@ fn parse_renewal(
         caller,
         deadline,
     };
-    Ok((attempt, access_token))
+    Ok((attempt, renewable))
 }
 
 fn renewed(answer: pb::ExchangeAssertionResponse) -> pb::AuthServiceRenewResponse {
@@ -167,6 +165,8 @@ fn renewed(answer: pb::ExchangeAssertionResponse) -> pb::AuthServiceRenewRespons
         expire_time: answer.expire_time,
         expires_in: answer.expires_in,
         sub_claims: answer.sub_claims,
+        access_token: answer.access_token,
+        token_format: answer.token_format,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A login, step by step.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::AuthMethod;
 use postern_core::clock::Clock;
 use postern_core::facts::{Facts, VerificationMode};
+use postern_core::jwt::Unverified;
 use postern_core::k8s_auth_config::{K8sAuthConfig, TokenExp};
 use postern_core::policy::{self, Admission, Denial};
 use postern_core::reason::DenyReason;
@@ -20,7 +22,7 @@ use postern_rpc::deadline::Deadline;
 use postern_rpc::error::{Failure, Reason};
 use postern_rpc::metrics::Scope;
 use postern_rpc::peer::{Peer, RefusalBudget};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use self::measure::{Step, Stopwatch};
@@ -80,10 +82,22 @@ pub(crate) struct Attempt {
 
 /// What a login is for: a token that was drawn for it, or one that is to live longer.
 #[derive(Clone, Copy)]
-enum Purpose {
+enum Purpose<'t> {
     Issue(TokenHash),
-    Renew(TokenHash),
+    Renew(&'t Renewable),
 }
+
+/// A token that is to live longer. Whether it is good is the control plane's to say.
+pub(crate) struct Renewable {
+    token: TokenHash,
+    /// Where it is a JWT: only the control plane knows whether it signed it.
+    jwt: Option<SecretString>,
+}
+
+/// A text that is no access token. Never holds the text.
+#[derive(Debug, thiserror::Error)]
+#[error("is no access token: `t-` and 43 letters or digits, or a JWT that was given here")]
+pub(crate) struct NotRenewable;
 
 /// A login that succeeded.
 pub(crate) struct Granted {
@@ -133,17 +147,16 @@ impl Login {
     pub(crate) async fn renew(
         &self,
         attempt: &Attempt,
-        access_token: &AccessToken,
+        renewable: &Renewable,
     ) -> Result<pb::ExchangeAssertionResponse, Stop> {
-        let purpose = Purpose::Renew(access_token.hash());
-        self.run(attempt, purpose).await
+        self.run(attempt, Purpose::Renew(renewable)).await
     }
 
     /// Reports a refusal unless the control plane has recorded it already.
     async fn run(
         &self,
         attempt: &Attempt,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
     ) -> Result<pb::ExchangeAssertionResponse, Stop> {
         let mut stopwatch = Stopwatch::start();
         let result = self.steps(attempt, purpose, &mut stopwatch).await;
@@ -167,7 +180,7 @@ impl Login {
     async fn steps(
         &self,
         attempt: &Attempt,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
         stopwatch: &mut Stopwatch,
     ) -> Result<pb::ExchangeAssertionResponse, Stop> {
         let token = Arc::new(PresentedToken::parse(attempt.token.clone())?);
@@ -194,7 +207,7 @@ impl Login {
         route: &Route,
         token: &Arc<PresentedToken>,
         attempt: &Attempt,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
         stopwatch: &mut Stopwatch,
     ) -> Result<pb::ExchangeAssertionResponse, Stop> {
         let config = route.cluster.config();
@@ -212,8 +225,14 @@ impl Login {
         let assertion =
             assertion::sign(grant, &terms, &config.signing_key).map_err(Fault::internal)?;
         stopwatch.enter(Step::Exchange);
-        let answer = self.exchange(assertion, attempt, config.token_exp).await;
-        answer.map_err(|failure| not_exchanged(failure, facts))
+        let exchange = self.exchange(assertion, attempt, purpose, config.token_exp);
+        match exchange.await {
+            // One that is older than this gateway lengthens it, and signs nothing.
+            Ok(answer) if purpose.jwt().is_some() && answer.access_token.is_empty() => {
+                Err(Fault::NotSigned.into())
+            }
+            answer => answer.map_err(|failure| not_exchanged(failure, facts)),
+        }
     }
 
     /// From memory; before it says that something is unknown, the control plane is asked whether
@@ -303,10 +322,10 @@ impl Login {
         }
     }
 
-    fn terms(&self, cluster: &Cluster, purpose: Purpose) -> Terms {
+    fn terms(&self, cluster: &Cluster, purpose: Purpose<'_>) -> Terms {
         let (token, renews) = match purpose {
             Purpose::Issue(token) => (token, false),
-            Purpose::Renew(token) => (token, true),
+            Purpose::Renew(renewable) => (renewable.token, true),
         };
         Terms {
             token,
@@ -326,9 +345,11 @@ impl Login {
         &self,
         assertion: String,
         attempt: &Attempt,
+        purpose: Purpose<'_>,
         life: TokenExp,
     ) -> Result<pb::ExchangeAssertionResponse, Failure> {
         let request = pb::ExchangeAssertionRequest {
+            renewed_jwt: purpose.jwt().unwrap_or_default().to_owned(),
             access_id: attempt.access_id.to_string(),
             assertion,
             request_id: attempt.caller.request_id.to_string(),
@@ -341,6 +362,38 @@ impl Login {
 
     fn now(&self) -> jiff::Timestamp {
         self.settings.clock.now()
+    }
+}
+
+// === impl Purpose ===
+
+impl<'t> Purpose<'t> {
+    fn jwt(self) -> Option<&'t str> {
+        match self {
+            Self::Renew(Renewable { jwt: Some(jwt), .. }) => Some(jwt.expose_secret()),
+            Self::Renew(_) | Self::Issue(_) => None,
+        }
+    }
+}
+
+// === impl Renewable ===
+
+impl FromStr for Renewable {
+    type Err = NotRenewable;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(token) = text.parse::<AccessToken>() {
+            return Ok(Self {
+                token: token.hash(),
+                jwt: None,
+            });
+        }
+        let jwt = Unverified::parse(text).and_then(|jwt| jwt.accessor());
+        let accessor = jwt.ok_or(NotRenewable)?;
+        Ok(Self {
+            token: TokenHash::of_jwt(&accessor),
+            jwt: Some(text.into()),
+        })
     }
 }
 

@@ -61,9 +61,10 @@ redacted!(pb::CreateGatewayResponse { gateway, deployment_id, warnings; access_k
 redacted!(pb::CreateAuthMethodResponse { auth_method, warnings; access_key });
 redacted!(pb::RotateAccessKeyResponse { auth_method; access_key });
 redacted!(pb::RotateCredentialResponse { gateway, deployment_id; access_key });
-redacted!(pb::ExchangeAssertionRequest { access_id, request_id, token_audiences; assertion });
+redacted!(pb::ExchangeAssertionRequest { access_id, request_id, token_audiences; assertion, renewed_jwt });
 redacted!(pb::ExchangeAssertionResponse { accessor, expire_time, expires_in, sub_claims, token_format; access_token });
 redacted!(pb::AuthServiceRenewRequest { access_id, k8s_auth_config, credential; access_token });
+redacted!(pb::AuthServiceRenewResponse { accessor, expire_time, expires_in, sub_claims, token_format; access_token });
 redacted!(pb::IntrospectRequest { client_address, caller_address; token });
 redacted!(pb::AuthorizeRequest { client_address, caller_address, path, capability; token });
 redacted!(pb::RevokeRequest { accessor, caller_address; token });
@@ -185,6 +186,13 @@ mod tests {
             ),
             format!(
                 "{:?}",
+                pb::AuthServiceRenewResponse {
+                    access_token: secret(),
+                    ..Default::default()
+                }
+            ),
+            format!(
+                "{:?}",
                 pb::RotateCredentialResponse {
                     access_key: secret(),
                     ..Default::default()
@@ -194,6 +202,7 @@ mod tests {
                 "{:?}",
                 pb::ExchangeAssertionRequest {
                     assertion: secret(),
+                    renewed_jwt: secret(),
                     ..Default::default()
                 }
             ),
@@ -243,10 +252,9 @@ mod tests {
     #[test]
     fn what_is_no_secret_is_still_printed() {
         let request = pb::ExchangeAssertionRequest {
-            token_audiences: Vec::new(),
             access_id: "p-abcdefghijkl".to_owned(),
             assertion: secret(),
-            request_id: String::new(),
+            ..Default::default()
         };
         assert!(format!("{request:?}").contains("p-abcdefghijkl"));
     }

@@ -122,6 +122,7 @@ impl World {
         let request_id = RequestId::generate().to_string();
         let message = pb::ExchangeAssertionRequest {
             token_audiences: Vec::new(),
+            renewed_jwt: String::new(),
             access_id: access_id.to_owned(),
             assertion: assertion.to_owned(),
             request_id: request_id.clone(),

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::route;
 use crate::support::World;
 
-struct Page<'w> {
+pub(crate) struct Page<'w> {
     world: &'w World,
     client: Client,
     url: String,
 }
 
 impl<'w> Page<'w> {
-    fn at(world: &'w World, url: &str) -> Self {
+    pub(crate) fn at(world: &'w World, url: &str) -> Self {
         postern_rpc::tls::install_crypto_provider();
         let ca = world.stack().admin().ca_cert.clone();
         let ca = reqwest::Certificate::from_pem(ca.as_bytes()).unwrap();
@@ -26,7 +26,7 @@ impl<'w> Page<'w> {
         }
     }
 
-    fn post(&self, asker: Option<&str>, form: String) -> (StatusCode, Value) {
+    pub(crate) fn post(&self, asker: Option<&str>, form: String) -> (StatusCode, Value) {
         let mut request = self.client.post(&self.url);
         if let Some(asker) = asker {
             request = request.bearer_auth(asker);

@@ -31,7 +31,7 @@ pub(crate) enum TokenCommand {
     Get(token_admin::GetArgs),
     /// End a token, or all tokens that match, at once and everywhere
     Revoke(RevokeArgs),
-    /// Give a token more time, up to the most that it may live
+    /// Give a token more time, up to the most that it may live; of a JWT, print the new one
     Renew(RenewArgs),
 }
 
@@ -50,7 +50,7 @@ struct TokenArgs {
 pub(crate) struct IntrospectArgs {
     #[command(flatten)]
     token: TokenArgs,
-    /// Let the token ask about itself, at its gateway (a JWT: at the control plane), or at the URL that is said
+    /// Let the token ask about itself, at its gateway, or at the URL that is said
     #[arg(long = "self")]
     own: bool,
     /// Where the token was shown, for a method with bound IPs
@@ -65,7 +65,7 @@ pub(crate) struct RevokeArgs {
     /// The token's accessor, a-…, instead of the token
     #[arg(long, value_name = "ACCESSOR")]
     accessor: Option<String>,
-    /// Let the token end itself, at its gateway (a JWT: at the control plane), or at the URL that is said
+    /// Let the token end itself, at its gateway, or at the URL that is said
     #[arg(long = "self", conflicts_with = "accessor")]
     own: bool,
     #[command(flatten)]
@@ -201,11 +201,11 @@ async fn renew(
 ) -> Result<(), Failure> {
     let token = args.token.read()?;
     let session = Session::open(connection)?;
-    let (accessor, expire_time) = match &args.k8s_auth_config_name {
+    let (accessor, expire_time, signed) = match &args.k8s_auth_config_name {
         Some(config) => {
             let gateway = session.gateway().await?;
             let renewed = renew_workloads(args, &gateway, config, &token).await?;
-            (renewed.accessor, renewed.expire_time)
+            (renewed.accessor, renewed.expire_time, renewed.access_token)
         }
         None => {
             let server = own_server(&session, connection, Home::ControlPlane).await?;
@@ -216,14 +216,19 @@ async fn renew(
                     Client::new(channel).renew(request).await
                 })
                 .await?;
-            (renewed.accessor, renewed.expire_time)
+            (renewed.accessor, renewed.expire_time, String::new())
         }
     };
     let expiration = expire_time.as_ref().and_then(values::timestamp);
     let expiration = expiration
         .ok_or_else(|| Failure::new(Exit::Unavailable, "the server's answer has no expiry"))?;
-    let document = json!({ "accessor": accessor, "expiration": expiration.to_string() });
-    let text = format!("The token ends at {expiration}.");
+    let mut document = json!({ "accessor": accessor, "expiration": expiration.to_string() });
+    let mut text = format!("The token ends at {expiration}.");
+    if !signed.is_empty() {
+        // As `auth` prints it. The old one ends when it says so itself.
+        document["token"] = json!(signed);
+        text = format!("The new token ends at {expiration}.\nToken: {signed}");
+    }
     output::print(flags.format(), &document, &text)
 }
 
@@ -261,18 +266,13 @@ enum Home {
     Gateway,
 }
 
-/// The token as its own asker. A pod needs to reach its gateway only, but for a JWT: gateways know
-/// none.
+/// The token as its own asker. A pod needs to reach its gateway only.
 async fn by_itself(
     session: &Session,
     connection: &Connection,
     token: &SecretString,
 ) -> Result<Administrator, Failure> {
-    let home = match token.expose_secret().matches('.').count() {
-        2 => Home::ControlPlane,
-        _ => Home::Gateway,
-    };
-    let server = own_server(session, connection, home).await?;
+    let server = own_server(session, connection, Home::Gateway).await?;
     Ok(Administrator::with(server, bearer(token)))
 }
 

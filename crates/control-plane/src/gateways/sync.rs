@@ -127,7 +127,7 @@ impl GatewaySync {
         &self,
         request: Request<pb::ExchangeAssertionRequest>,
     ) -> Result<pb::ExchangeAssertionResponse, Error> {
-        let exchange = self.presented(request)?;
+        let exchange = self.presented(request).await?;
         let exchanged = self.context.store.exchange(&exchange).await?;
         let (login, granted) = match &exchanged {
             Exchanged::Granted(Granted { renewed: true, .. }) => (Login::Renewal, true),
@@ -177,7 +177,10 @@ impl GatewaySync {
         }
     }
 
-    fn presented(&self, request: Request<pb::ExchangeAssertionRequest>) -> Result<Exchange, Error> {
+    async fn presented(
+        &self,
+        request: Request<pb::ExchangeAssertionRequest>,
+    ) -> Result<Exchange, Error> {
         let gateway = CallingGateway::of(&request)?;
         let gateway_ip = request.caller()?.ip;
         let request = request.into_inner();
@@ -189,6 +192,11 @@ impl GatewaySync {
         let (Some(access_id), Some(request_id)) = (access_id, request_id) else {
             return Err(faults.into_invalid().into());
         };
+        let (store, now) = (&self.context.store, self.context.now());
+        let renewed_jwt = match request.renewed_jwt.as_str() {
+            "" => None,
+            text => jwts::known_by(store, text, now).await?,
+        };
         Ok(Exchange {
             access_id,
             assertion: request.assertion,
@@ -196,9 +204,10 @@ impl GatewaySync {
             gateway_ip,
             deployment: self.context.deployment()?,
             token_audiences: request.token_audiences,
+            renewed_jwt,
             accessor: Accessor::generate().map_err(failure::of_randomness)?,
             request_id: request_id.to_string(),
-            now: self.context.now(),
+            now,
             limits: self.context.limits,
         })
     }

@@ -229,6 +229,8 @@ pub(crate) struct Exchange {
     pub(crate) deployment: Uuid,
     /// For whom a JWT is asked to be; empty: for all that the method lists.
     pub(crate) token_audiences: Vec<String>,
+    /// Of a renewal: what the JWT is stored under that its holder showed, if this control plane signed it.
+    pub(crate) renewed_jwt: Option<TokenHash>,
     /// Drawn by the caller; the token's public name unless it has one already.
     pub(crate) accessor: Accessor,
     pub(crate) request_id: String,

@@ -21,11 +21,12 @@ pub(super) fn active(
     deployment: Uuid,
     now: Timestamp,
 ) -> pb::IntrospectResponse {
-    let (iss, aud) = match jwt {
-        Some(jwt) => (jwt.iss, jwt.aud),
+    let (iss, aud, expire_time) = match jwt {
+        Some(jwt) => (jwt.iss, jwt.aud, jwt.expire_time),
         None => (
             format!("urn:postern:{deployment}"),
             token.sub_claims.get("aud").cloned().unwrap_or_default(),
+            token.expire_time,
         ),
     };
     pb::IntrospectResponse {
@@ -37,9 +38,9 @@ pub(super) fn active(
         aud,
         roles: token.roles,
         issue_time: Some(time::timestamp(token.issue_time)),
-        expire_time: Some(time::timestamp(token.expire_time)),
+        expire_time: Some(time::timestamp(expire_time)),
         sub_claims: audit::sub_claims(&token.sub_claims),
-        expires_in: Some(time::duration(token.expire_time.duration_since(now))),
+        expires_in: Some(time::duration(expire_time.duration_since(now))),
     }
 }
 

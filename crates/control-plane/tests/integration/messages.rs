@@ -162,6 +162,7 @@ impl World {
         };
         pb::ExchangeAssertionRequest {
             token_audiences: Vec::new(),
+            renewed_jwt: String::new(),
             access_id: setup.method.access_id.clone(),
             assertion: assertion::sign(grant, &terms, &setup.key).unwrap(),
             request_id: RequestId::generate().to_string(),

@@ -97,6 +97,36 @@ fn only_the_key_that_it_names_verifies_it() {
 }
 
 #[test]
+fn only_what_says_an_accessor_and_a_workloads_access_id_looks_like_ours() {
+    let accessor = |text: &str| Some(Unverified::parse(text)?.accessor()?.to_string());
+    let ours = signed(&key());
+    assert_eq!(accessor(&ours).unwrap(), JTI);
+    let (header, signature) = (ours.split('.').next().unwrap(), "c2ln");
+    // As a cluster writes them, in our header: an ES256 key of its own may stand there.
+    for claims in [
+        json!({ "iss": "https://kubernetes.default.svc", "jti": "0d9e2a1c-95c5-4c77-b6c8-3f6e7a1d2b3c" }),
+        json!({ "jti": JTI }),
+        json!({ "jti": JTI, "access_id": "somebody" }),
+        json!({ "jti": "x", "access_id": "p-abcdefghijkl" }),
+        json!({ "jti": JTI, "access_id": "p-abcdefghijal" }),
+    ] {
+        let text = format!("{header}.{}.{signature}", encode(&claims));
+        assert_eq!(accessor(&text), None, "{claims}");
+    }
+    let twice = format!(r#"{{"jti":"{JTI}","access_id":"p-abcdefghijkl","jti":"{JTI}"}}"#);
+    let twice = URL_SAFE_NO_PAD.encode(twice);
+    let claims = ours.split('.').nth(1).unwrap();
+    for text in [
+        format!("{header}.{twice}.{signature}"),
+        format!("{header}.{claims}"),
+        format!("{header}.{claims}.{signature}.{signature}"),
+        format!("{header}.{claims}.a secret of somebody's"),
+    ] {
+        assert_eq!(accessor(&text), None, "{text}");
+    }
+}
+
+#[test]
 fn the_header_never_chooses_how_a_token_is_verified() {
     let key = key();
     let text = signed(&key);

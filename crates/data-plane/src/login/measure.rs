@@ -111,6 +111,7 @@ fn reason(fault: &Fault) -> Reason {
             ReviewFault::QueueFull => Reason::RateLimited,
             ref review => review.outage().reason(),
         },
+        Fault::NotSigned => Reason::ControlPlane,
         Fault::Exchange(failure) => failure.reason.unwrap_or(Reason::ControlPlane),
         Fault::Internal(_) => Reason::Internal,
     }

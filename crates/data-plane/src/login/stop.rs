@@ -69,6 +69,9 @@ pub(crate) enum Fault {
     /// The control plane gave no token.
     #[error("the assertion couldn't be exchanged")]
     Exchange(#[source] Box<Failure>),
+    /// The control plane knows no renewal of JWTs.
+    #[error("the control plane is older than this gateway, and renewed a JWT without signing it")]
+    NotSigned,
     /// This gateway's own.
     #[error("the token couldn't be made")]
     Internal(#[source] Box<dyn StdError + Send + Sync>),
@@ -164,6 +167,10 @@ impl From<Fault> for Error {
         let (outage, message) = match fault {
             Fault::Exchange(failure) => return not_exchanged(*failure),
             Fault::Internal(_) => return Self::internal(fault),
+            Fault::NotSigned => (
+                Outage::ControlPlane,
+                "the control plane is older than the gateway and renews no JWTs".to_owned(),
+            ),
             Fault::Behind(_) => (
                 Outage::Snapshot,
                 "the gateway can't reach its control plane to look for changes".to_owned(),

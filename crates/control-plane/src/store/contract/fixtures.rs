@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use postern_core::access_id::{AccessId, AccessType};
-use postern_core::access_token::{AccessToken, Accessor};
+use postern_core::access_token::{AccessToken, Accessor, TokenHash};
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::{
     Audiences, AuthMethod, Kind, Kubernetes, MethodKey, PresentedLimit, Settings, TokenBounds,
@@ -211,6 +211,8 @@ pub(super) struct Login<'b> {
     pub(super) config_uid: Uuid,
     pub(super) token: AccessToken,
     pub(super) renews: bool,
+    /// Of a renewal: of the JWT that is shown, instead of the token.
+    pub(super) jwt: Option<Accessor>,
     pub(super) now: Timestamp,
     pub(super) jti: Uuid,
     pub(super) facts: Facts,
@@ -230,10 +232,15 @@ impl<'b> Login<'b> {
             config_uid: config.view.uid,
             token: AccessToken::generate().unwrap(),
             renews: false,
+            jwt: None,
             now: noon(),
             jti: Uuid::new_v4(),
             facts: facts(),
         }
+    }
+
+    fn jwt(&self) -> Option<TokenHash> {
+        self.jwt.as_ref().map(TokenHash::of_jwt)
     }
 
     pub(super) fn assertion(&self) -> String {
@@ -252,7 +259,7 @@ impl<'b> Login<'b> {
         let admission = policy::admit(&lenient, client_ip, self.now).unwrap();
         let grant = policy::decide(admission, self.facts.clone(), self.now).unwrap();
         let terms = Terms {
-            token: self.token.hash(),
+            token: self.jwt().unwrap_or_else(|| self.token.hash()),
             renews: self.renews,
             config_uid: self.config_uid,
             generation: 1,
@@ -269,6 +276,7 @@ impl<'b> Login<'b> {
     pub(super) fn request(&self, request_id: &str) -> Exchange {
         Exchange {
             token_audiences: Vec::new(),
+            renewed_jwt: self.jwt(),
             access_id: self.method.access_id.clone(),
             assertion: self.assertion(),
             gateway: identity(self.gateway),

@@ -1,15 +1,20 @@
 //! Logins of methods whose tokens are JWTs.
 
+use futures::future::join_all;
 use postern_core::access_token::TokenHash;
-use postern_core::auth_method::{Settings, TokenFormat};
+use postern_core::audit::EventKind;
+use postern_core::auth_method::{Settings, TokenFormat, TokenMaxTtl};
+use postern_core::jwt::Claims;
 use postern_core::reason::DenyReason;
 use postern_core::seal::Sealed;
 use postern_core::signing_key::{PublishedKey, Stage};
+use uuid::Uuid;
 
 use super::batches::Route;
 use super::bed::Bed;
-use super::fixtures::{cause, key, later, noon};
+use super::fixtures::{Login, cause, key, later, noon};
 use super::revocations::{counts, revoke};
+use super::roles;
 use crate::store::{BoxedKey, Exchange, Exchanged, Granted, MethodRef};
 
 super::on_both_engines! {
@@ -18,6 +23,12 @@ super::on_both_engines! {
     what_the_gateway_drew_is_nobodys_token_where_there_is_a_jwt,
     a_jwt_that_is_taken_away_in_bulk_counts_no_more,
     a_login_that_asks_for_another_audience_leaves_no_token,
+    a_renewed_jwt_is_the_same_token_with_the_roles_of_now_and_a_later_end,
+    a_renewal_of_a_jwt_that_is_repeated_gets_the_same_claims_again,
+    a_jwt_is_renewed_by_showing_it_and_by_its_own_pod_only,
+    a_jwt_isnt_renewed_for_an_audience_that_its_method_lists_no_more,
+    an_opaque_token_stays_one_when_its_method_gives_jwts,
+    logins_that_come_together_get_the_roles_of_their_own_methods_and_sub_claims,
 }
 
 fn jwts(settings: &mut Settings, audiences: &[&str]) {
@@ -130,4 +141,165 @@ async fn a_login_that_asks_for_another_audience_leaves_no_token(bed: Bed) {
     assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 0);
     let granted = granted(&bed, &asking("billing")).await;
     assert_eq!(granted.jwt.unwrap().claims.aud, ["billing"]);
+}
+
+/// As the same pod would ask some time later, showing its JWT.
+fn renewal<'r>(route: &'r Route, jwt: &Granted, seconds: i64) -> Login<'r> {
+    let mut login = route.login();
+    login.renews = true;
+    login.jwt = Some(jwt.accessor.clone());
+    login.now = later(seconds);
+    login.facts.issue_time = Some(login.now);
+    login.facts.expire_time = Some(later(seconds + 3600));
+    login
+}
+
+async fn refused(bed: &Bed, request: &Exchange) -> DenyReason {
+    match bed.store.exchange(request).await.unwrap() {
+        Exchanged::Refused(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn claims(granted: &Granted) -> Claims {
+    granted.jwt.as_ref().unwrap().claims.clone()
+}
+
+async fn a_renewed_jwt_is_the_same_token_with_the_roles_of_now_and_a_later_end(bed: Bed) {
+    let route = route(&bed).await;
+    route
+        .change(&bed, |settings| {
+            settings.token_max_ttl = TokenMaxTtl::parse(1000, 0).unwrap();
+        })
+        .await;
+    roles::create(&bed, &roles::role("reader", &[])).await;
+    let first = granted(&bed, &route.login().request("login")).await;
+    roles::associate(&bed, &route.method, "reader").await;
+    let renewed = granted(&bed, &renewal(&route, &first, 500).request("renewed")).await;
+    assert!(renewed.renewed);
+    assert!(renewed.jwt.as_ref().unwrap().signer.is_some());
+    let expected = Claims {
+        exp: later(1000).as_second(),
+        roles: vec!["reader".to_owned()],
+        ..claims(&first)
+    };
+    assert_eq!(claims(&renewed), expected);
+    assert_eq!(renewed.accessor, first.accessor);
+    assert_eq!(
+        renewed.expire_time,
+        later(1000),
+        "the most that it may live"
+    );
+    let record = bed.record("renewed").await;
+    assert_eq!(record.kind, EventKind::TokenRenewed);
+    assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 1);
+    let hash = TokenHash::of_jwt(&first.accessor);
+    let stands = async |at| bed.store.session(&hash, at).await.unwrap().is_some();
+    assert!(stands(later(999)).await);
+    assert!(!stands(later(1000)).await);
+}
+
+async fn a_renewal_of_a_jwt_that_is_repeated_gets_the_same_claims_again(bed: Bed) {
+    let route = route(&bed).await;
+    let login = route.login().request("login");
+    let first = granted(&bed, &login).await;
+    let (one, two) = (renewal(&route, &first, 20), renewal(&route, &first, 40));
+    let (one, two) = (one.request("one"), two.request("two"));
+    let renewed = [granted(&bed, &one).await, granted(&bed, &two).await];
+    assert!(claims(&renewed[0]).exp < claims(&renewed[1]).exp);
+    // Whatever became of the token since.
+    roles::create(&bed, &roles::role("reader", &[])).await;
+    roles::associate(&bed, &route.method, "reader").await;
+    for (request, answer) in [(&login, &first), (&one, &renewed[0]), (&two, &renewed[1])] {
+        let again = Exchange {
+            now: later(50),
+            ..request.clone()
+        };
+        let again = granted(&bed, &again).await;
+        assert_eq!(claims(&again), claims(answer));
+        assert_eq!(again.expire_time, answer.expire_time);
+    }
+}
+
+async fn a_jwt_is_renewed_by_showing_it_and_by_its_own_pod_only(bed: Bed) {
+    let route = route(&bed).await;
+    let first = granted(&bed, &route.login().request("login")).await;
+    // A gateway that knows an accessor and hasn't seen the token, or was shown another one.
+    let login = renewal(&route, &first, 300);
+    let unshown = Exchange {
+        renewed_jwt: None,
+        ..login.request("unshown")
+    };
+    let unknown = DenyReason::RenewedTokenUnknown;
+    assert_eq!(refused(&bed, &unshown).await, unknown);
+    assert_eq!(refused(&bed, &unshown).await, unknown, "nor again");
+    let other = granted(&bed, &route.login().request("other")).await;
+    let another = Exchange {
+        renewed_jwt: Some(TokenHash::of_jwt(&other.accessor)),
+        ..login.request("another")
+    };
+    assert_eq!(refused(&bed, &another).await, unknown);
+    let mut stranger = renewal(&route, &first, 300);
+    stranger.facts.pod_uid = Some("11111111-2222-4333-8444-555555555555".to_owned());
+    let stranger = stranger.request("stranger");
+    let of_another = DenyReason::RenewedTokenOfAnother;
+    assert_eq!(refused(&bed, &stranger).await, of_another);
+    let expire_time = "SELECT MAX(expire_time) FROM tokens";
+    let end = first.expire_time.as_microsecond();
+    assert_eq!(bed.count(expire_time).await, end, "no life was given");
+    revoke(&bed, &[("method", "m")]).await;
+    let late = renewal(&route, &first, 300).request("late");
+    assert_eq!(refused(&bed, &late).await, unknown);
+}
+
+async fn a_jwt_isnt_renewed_for_an_audience_that_its_method_lists_no_more(bed: Bed) {
+    let route = route(&bed).await;
+    let first = granted(&bed, &route.login().request("login")).await;
+    let not_allowed = DenyReason::TokenAudienceNotAllowed;
+    for (i, format) in [
+        TokenFormat::parse(true, vec!["orders".to_owned()]).unwrap(),
+        TokenFormat::Opaque,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        route
+            .change(&bed, |settings| settings.token_format = format)
+            .await;
+        let name = format!("r{i}");
+        let request = renewal(&route, &first, 300).request(&name);
+        assert_eq!(refused(&bed, &request).await, not_allowed);
+        assert_eq!(bed.record(&name).await.reason, not_allowed.as_str());
+    }
+}
+
+async fn an_opaque_token_stays_one_when_its_method_gives_jwts(bed: Bed) {
+    let route = Route::new(&bed, "m").await;
+    let mut login = route.login();
+    granted(&bed, &login.request("login")).await;
+    route.change(&bed, |settings| jwts(settings, &["a"])).await;
+    (login.renews, login.jti) = (true, Uuid::new_v4());
+    let renewed = granted(&bed, &login.request("renewed")).await;
+    assert!(renewed.renewed);
+    assert_eq!(renewed.jwt, None);
+    assert!(counts(&bed, &login.token.hash()).await);
+}
+
+async fn logins_that_come_together_get_the_roles_of_their_own_methods_and_sub_claims(bed: Bed) {
+    let one = route(&bed).await;
+    let two = Route::new(&bed, "two").await;
+    two.change(&bed, |settings| jwts(settings, &["a"])).await;
+    for (id, method) in [("r-one", &one.method), ("r-two", &two.method)] {
+        roles::create(&bed, &roles::role(id, &[])).await;
+        roles::associate(&bed, method, id).await;
+    }
+    let requests: Vec<_> = (0..10)
+        .map(|i| if i % 2 == 0 { &one } else { &two })
+        .map(|route| route.login().request("r"))
+        .collect();
+    let answers = join_all(requests.iter().map(|request| granted(&bed, request))).await;
+    for (i, answer) in answers.iter().enumerate() {
+        let expected = if i % 2 == 0 { "r-one" } else { "r-two" };
+        assert_eq!(claims(answer).roles, [expected], "{i}");
+    }
 }

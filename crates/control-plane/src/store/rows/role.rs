@@ -14,7 +14,7 @@ use crate::store::StoreError;
 #[derive(sqlx::FromRow)]
 pub(in crate::store) struct RoleRow {
     uid: String,
-    id: String,
+    pub(in crate::store) id: String,
     description: String,
     rules: String,
     permissions: String,

@@ -5,13 +5,14 @@ use postern_core::facts::SubClaims;
 use postern_core::ip::{self, IpBlock};
 use postern_core::permission::Permissions;
 
-use super::{Inconsistent, KIND_ACCESS_KEY, KIND_KUBERNETES, RowOf};
+use super::{Inconsistent, KIND_ACCESS_KEY, KIND_KUBERNETES, RowOf, format};
 use crate::store::time::micros;
 use crate::store::{GatewayIdentity, Granted, Introspected, Session, Shown, Subject};
 
 #[derive(sqlx::FromRow)]
 pub(in crate::store) struct TokenRow {
     kind: String,
+    format: String,
     access_id: String,
     accessor: String,
     narrowed_gateway_uid: Option<String>,
@@ -112,6 +113,11 @@ impl TokenRow {
             && self.config_uid.as_ref() == Some(&subject.config_uid)
             && self.service_account_uid.as_ref() == Some(&subject.service_account_uid)
             && self.pod_uid == subject.pod_uid
+    }
+
+    /// Whether it is a signed JWT.
+    pub(in crate::store) fn is_jwt(&self) -> bool {
+        self.format == format(true)
     }
 
     /// The token with a later end: never beyond its last, and never an earlier one.

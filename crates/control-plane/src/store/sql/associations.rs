@@ -15,8 +15,8 @@ use crate::store::page::Room;
 use crate::store::rows::{self, AssociationRow, RoleRow, to_json};
 use crate::store::time::micros;
 use crate::store::{
-    AssociationCursor, AssociationFilter, Cause, Etag, Intent, MethodRef, NewAssociation, Page,
-    StoreError, WriteError, document,
+    AssociationCursor, AssociationFilter, Cause, Etag, Inconsistent, Intent, MethodRef,
+    NewAssociation, Page, StoreError, WriteError, document,
 };
 
 /// How many of the associations in the way an error names.
@@ -116,14 +116,15 @@ async fn delete(write: &mut ConfigWrite<'_>, association: &Association) -> Resul
 
 /// A role of a method's tokens, and which of them have it.
 #[derive(sqlx::FromRow)]
-struct HeldRow {
+pub(super) struct HeldRow {
     association_uid: String,
     condition: String,
     #[sqlx(flatten)]
     role: RoleRow,
 }
 
-async fn roles_of_method(
+/// By the roles' IDs.
+pub(super) async fn roles_of_method(
     connection: &mut Connection,
     method_uid: &str,
 ) -> Result<Vec<HeldRow>, StoreError> {
@@ -149,12 +150,7 @@ pub(super) async fn roles_of_token(
 ) -> Result<Vec<Role>, StoreError> {
     let mut roles = Vec::new();
     for row in roles_of_method(connection, method_uid).await? {
-        if rows::held(
-            &row.association_uid,
-            &row.condition,
-            sub_claims,
-            force_sub_claims,
-        )? {
+        if row.is_held(sub_claims, force_sub_claims)? {
             let role = Stored::<Role>::try_from(row.role)?.value;
             if !roles.contains(&role) {
                 roles.push(role);
@@ -162,6 +158,22 @@ pub(super) async fn roles_of_token(
         }
     }
     Ok(roles)
+}
+
+/// IDs of those roles, of rows that were read for several of the method's tokens.
+pub(super) fn role_ids(
+    rows: &[HeldRow],
+    sub_claims: &SubClaims,
+    force_sub_claims: bool,
+) -> Result<Vec<String>, Inconsistent> {
+    let mut ids: Vec<String> = Vec::new();
+    for row in rows {
+        // In the order of their IDs.
+        if row.is_held(sub_claims, force_sub_claims)? && ids.last() != Some(&row.role.id) {
+            ids.push(row.role.id.clone());
+        }
+    }
+    Ok(ids)
 }
 
 /// A first administrator's.
@@ -392,6 +404,14 @@ impl Engine {
             .into_iter()
             .map(|row| rows::given(&row.association_uid, &row.condition, row.role));
         Ok(given.collect::<Result<_, _>>()?)
+    }
+}
+
+// === impl HeldRow ===
+
+impl HeldRow {
+    fn is_held(&self, claims: &SubClaims, forced: bool) -> Result<bool, Inconsistent> {
+        rows::held(&self.association_uid, &self.condition, claims, forced)
     }
 }
 

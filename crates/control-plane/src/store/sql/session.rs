@@ -278,7 +278,7 @@ pub(super) async fn row(
     hash: &[u8],
 ) -> Result<Option<TokenRow>, sqlx::Error> {
     sqlx::query_as(concat!(
-        "SELECT t.kind, t.access_id, t.accessor, t.narrowed_gateway_uid, t.method_uid,
+        "SELECT t.kind, t.format, t.access_id, t.accessor, t.narrowed_gateway_uid, t.method_uid,
                 t.config_uid, t.service_account_uid, t.pod_uid, t.sub_claims, t.issue_time,
                 t.expire_time, t.max_expire_time, t.uses_left,
                 m.kind AS method_kind, m.disabled AS method_disabled,

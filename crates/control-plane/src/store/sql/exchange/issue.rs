@@ -30,6 +30,8 @@ struct Login<'r> {
     sha256: Digest,
     /// Of one that renews: what is there of its token.
     renews: Option<Granted>,
+    /// Of one that renews a JWT: what that said when it was issued.
+    first_said: Option<jwt::Claims>,
     /// Of one that gets a JWT: what that says.
     jwt: Option<jwt::Claims>,
     standing: Standing,
@@ -123,7 +125,14 @@ async fn find_renewed(
             }
             Some(row) => {
                 login.renews = Some(row.renewed(login.allowed.grant.expire_time())?);
-                Standing::New
+                match row.is_jwt() {
+                    true => claims::find_first(connection, login).await?,
+                    false => {
+                        // Whatever its method gives now.
+                        login.allowed.audiences = None;
+                        Standing::New
+                    }
+                }
             }
         };
     }
@@ -298,7 +307,9 @@ async fn renew_tokens(
             .await?;
         if renewed.rows_affected() != 1 {
             login.standing = Standing::Refused(DenyReason::RenewedTokenUnknown);
+            continue;
         }
+        claims::keep(connection, login).await?;
     }
     Ok(())
 }
@@ -347,6 +358,7 @@ impl<'r> Login<'r> {
             allowed,
             sha256: digest::digest(&digest::SHA256, request.assertion.as_bytes()),
             renews: None,
+            first_said: None,
             jwt: None,
             standing: Standing::New,
         }
@@ -400,8 +412,12 @@ impl<'r> Login<'r> {
     }
 
     fn granted(&self) -> Granted {
+        let jwt = self.jwt.clone().map(Unsigned::of);
         if let Some(renewed) = &self.renews {
-            return renewed.clone();
+            return Granted {
+                jwt,
+                ..renewed.clone()
+            };
         }
         let Allowed { grant, config, .. } = &self.allowed;
         let gateway = self.request.gateway.name.as_str();
@@ -410,7 +426,7 @@ impl<'r> Login<'r> {
             expire_time: stored(grant.expire_time()),
             sub_claims: grant.facts().sub_claims(&config.to_string(), gateway),
             renewed: false,
-            jwt: self.jwt.clone().map(Unsigned::of),
+            jwt,
         }
     }
 }
@@ -422,7 +438,10 @@ struct FirstAnswer {
     accessor: String,
     expire_time: i64,
     sub_claims: String,
+    /// Of a login.
     jwt_claims: Option<String>,
+    /// Of a renewal.
+    renewed_claims: Option<String>,
 }
 
 /// `None` for who didn't get it; the inner error is of its row.
@@ -432,7 +451,8 @@ async fn first_answer(
 ) -> Result<Result<Option<Granted>, Inconsistent>, StoreError> {
     let (method_uid, jti) = login.assertion();
     let row: Option<FirstAnswer> = sqlx::query_as(
-        "SELECT a.sha256, a.gateway_uid, t.accessor, t.expire_time, t.sub_claims, t.jwt_claims
+        "SELECT a.sha256, a.gateway_uid, a.jwt_claims AS renewed_claims, t.accessor,
+                t.expire_time, t.sub_claims, t.jwt_claims
          FROM assertions a JOIN tokens t ON t.accessor = a.accessor
          WHERE a.method_uid = $1 AND a.jti = $2",
     )
@@ -457,14 +477,23 @@ async fn first_answer(
 }
 
 fn granted(row: &FirstAnswer, renewed: bool) -> Option<Granted> {
+    let claims = match renewed {
+        true => &row.renewed_claims,
+        false => &row.jwt_claims,
+    };
+    let claims: Option<jwt::Claims> = match claims {
+        None => None,
+        Some(claims) => Some(serde_json::from_str(claims).ok()?),
+    };
+    let expire_time = time(row.expire_time)?;
     Some(Granted {
         accessor: row.accessor.parse::<Accessor>().ok()?,
-        expire_time: time(row.expire_time)?,
+        expire_time: match &claims {
+            Some(said) => claims::end(said, expire_time)?,
+            None => expire_time,
+        },
         sub_claims: serde_json::from_str(&row.sub_claims).ok()?,
         renewed,
-        jwt: match row.jwt_claims.as_deref().filter(|_| !renewed) {
-            None => None,
-            Some(claims) => Some(Unsigned::of(serde_json::from_str(claims).ok()?)),
-        },
+        jwt: claims.map(Unsigned::of),
     })
 }

@@ -22,6 +22,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 pub enum ServeError {
     #[error(transparent)]
     Server(#[from] server::ServeError),
+    /// What the database said: nothing of the URL.
+    #[error("the database doesn't let the control plane in: {0}")]
+    NotAdmitted(String),
     #[error("can't use the database")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
@@ -93,6 +96,9 @@ impl Opening {
 
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
+        if let Some(said) = error.not_admitted() {
+            return Self::ForGood(ServeError::NotAdmitted(said));
+        }
         match error {
             StoreError::Unavailable(_) => Self::Away(error),
             error => Self::ForGood(ServeError::Database(error.into())),

@@ -60,6 +60,7 @@ impl ChaosProxy {
             control: watch::Sender::new(Control {
                 mode: Mode::Pass,
                 cuts: 0,
+                strandings: 0,
                 upstream: upstream.into(),
             }),
             counters: watch::Sender::new(Counters::default()),
@@ -89,6 +90,14 @@ impl ChaosProxy {
     /// Passes nothing on and closes nothing, as a network that drops packets.
     pub fn blackhole(&self) {
         self.set(Mode::Blackhole);
+    }
+
+    /// Open connections pass nothing on any more and stay open, as after a firewall forgot them; new
+    /// ones are served.
+    pub fn strand(&self) {
+        self.shared
+            .control
+            .send_modify(|control| control.strandings += 1);
     }
 
     /// Requests reach the upstream, answers don't reach the client: after `pass` further bytes to
@@ -154,6 +163,8 @@ struct Control {
     mode: Mode,
     /// A connection that saw a lower number when it was accepted must end.
     cuts: u64,
+    /// A connection that saw a lower number passes nothing on.
+    strandings: u64,
     upstream: Upstream,
 }
 
@@ -199,9 +210,11 @@ impl Shared {
         }
     }
 
-    async fn until_not_blackhole(&self) {
+    /// For a connection that saw that many strandings.
+    async fn until_passing(&self, strandings: u64) {
         let mut control = self.control.subscribe();
-        let _ = control.wait_for(|now| now.mode != Mode::Blackhole).await;
+        let passing = |now: &Control| now.mode != Mode::Blackhole && now.strandings == strandings;
+        let _ = control.wait_for(passing).await;
     }
 
     async fn until_cut(&self, seen: u64) {
@@ -220,7 +233,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let Ok((client, _)) = client else {
             continue;
         };
-        let Control { mode, cuts, .. } = shared.control.borrow().clone();
+        let Control {
+            mode,
+            cuts,
+            strandings,
+            ..
+        } = shared.control.borrow().clone();
         if mode == Mode::Refuse {
             shared.count(|counters| counters.refused += 1);
             continue;
@@ -228,7 +246,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let open = Open::count(Arc::clone(&shared));
         connections.spawn(async move {
             tokio::select! {
-                _ = connect(client, &open.0) => {}
+                _ = connect(client, &open.0, strandings) => {}
                 () = open.0.until_cut(cuts) => {}
             }
         });
@@ -254,8 +272,8 @@ impl Drop for Open {
     }
 }
 
-async fn connect(client: TcpStream, shared: &Shared) -> io::Result<()> {
-    shared.until_not_blackhole().await;
+async fn connect(client: TcpStream, shared: &Shared, strandings: u64) -> io::Result<()> {
+    shared.until_passing(strandings).await;
     client.set_nodelay(true)?;
     let upstream = shared.control.borrow().upstream.clone();
     let unreachable = |_: &io::Error| shared.count(|counters| counters.unreachable += 1);
@@ -263,23 +281,28 @@ async fn connect(client: TcpStream, shared: &Shared) -> io::Result<()> {
         Upstream::Tcp(address) => {
             let upstream = TcpStream::connect(address).await.inspect_err(unreachable)?;
             upstream.set_nodelay(true)?;
-            relay(client, upstream, shared).await
+            relay(client, upstream, shared, strandings).await
         }
         Upstream::Unix(path) => {
             let upstream = UnixStream::connect(path).await.inspect_err(unreachable)?;
-            relay(client, upstream, shared).await
+            relay(client, upstream, shared, strandings).await
         }
     }
 }
 
-async fn relay<U>(client: TcpStream, upstream: U, shared: &Shared) -> io::Result<()>
+async fn relay<U>(
+    client: TcpStream,
+    upstream: U,
+    shared: &Shared,
+    strandings: u64,
+) -> io::Result<()>
 where
     U: AsyncRead + AsyncWrite,
 {
     let (from_client, to_client) = tokio::io::split(client);
     let (from_upstream, to_upstream) = tokio::io::split(upstream);
-    let requests = requests(from_client, to_upstream, shared);
-    let answers = answers(from_upstream, to_client, shared);
+    let requests = requests(from_client, to_upstream, shared, strandings);
+    let answers = answers(from_upstream, to_client, shared, strandings);
     tokio::try_join!(requests, answers).map(|_| ())
 }
 
@@ -287,11 +310,12 @@ async fn requests(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     shared: &Shared,
+    strandings: u64,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let length = from.read(&mut buffer).await?;
-        shared.until_not_blackhole().await;
+        shared.until_passing(strandings).await;
         if length == 0 {
             return to.shutdown().await;
         }
@@ -304,11 +328,12 @@ async fn answers(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     shared: &Shared,
+    strandings: u64,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let length = from.read(&mut buffer).await?;
-        shared.until_not_blackhole().await;
+        shared.until_passing(strandings).await;
         if length == 0 {
             return to.shutdown().await;
         }

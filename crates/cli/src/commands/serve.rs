@@ -293,6 +293,7 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
         | ServeError::SigningKeys(SigningKeysError::Make(_) | SigningKeysError::Store(_))
         | ServeError::Database(_)
         | ServeError::Server(_) => cant_start(&error),
+        ServeError::NotAdmitted(_) => Failure::usage(format!("--database-url: {error}")),
         ServeError::Bootstrap(
             BootstrapError::Missing
             | BootstrapError::OtherDeployment { .. }

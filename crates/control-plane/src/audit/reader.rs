@@ -37,6 +37,16 @@ impl Reader {
         self.standing.due().await;
     }
 
+    /// Until the caller may have the stream no longer: why.
+    pub(super) async fn lost(&mut self) -> Error {
+        loop {
+            self.due().await;
+            if let Err(error) = self.check().await {
+                return error;
+            }
+        }
+    }
+
     /// As the call that opened the stream was judged.
     pub(super) async fn check(&self) -> Result<(), Error> {
         let session = self.standing.check().await?;

@@ -22,8 +22,6 @@ pub(super) type Stream = BoxStream<'static, Result<pb::VerifyAuditLogResponse, S
 const MAX_HEADS: usize = 1000;
 /// That are sent; the rest is counted.
 const MAX_FINDINGS: i64 = 1000;
-/// Whether the caller may still have it.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn heads(request: &pb::VerifyAuditLogRequest) -> Result<Vec<Head>, Invalid> {
@@ -46,18 +44,22 @@ pub(super) fn heads(request: &pb::VerifyAuditLogRequest) -> Result<Vec<Head>, In
 }
 
 /// Reads as fast as the caller does.
-pub(super) fn stream(context: Context, reader: Reader, known: Vec<Head>) -> Stream {
+pub(super) fn stream(context: Context, mut reader: Reader, known: Vec<Head>) -> Stream {
     let (messages, stream) = mpsc::channel(16);
     tokio::spawn(async move {
         let mut walk = Walk {
-            messages,
+            messages: messages.clone(),
             summary: pb::VerifyAuditLogSummary::default(),
             said: Instant::now(),
-            checked: Instant::now(),
         };
-        if let Err(error) = walk.run(&context, &reader, known).await {
+        // Also while the database or the caller is slow.
+        let ended = tokio::select! {
+            ended = walk.run(&context, known) => ended,
+            lost = reader.lost() => Err(lost),
+        };
+        if let Err(error) = ended {
             // The caller may be gone.
-            let _ = walk.messages.send(Err(error.into())).await;
+            let _ = messages.send(Err(error.into())).await;
         }
     });
     ReceiverStream::new(stream).boxed()
@@ -67,26 +69,16 @@ struct Walk {
     messages: mpsc::Sender<Result<pb::VerifyAuditLogResponse, Status>>,
     summary: pb::VerifyAuditLogSummary,
     said: Instant,
-    checked: Instant,
 }
 
 // === impl Walk ===
 
 impl Walk {
     /// Ends early when nobody listens.
-    async fn run(
-        &mut self,
-        context: &Context,
-        reader: &Reader,
-        known: Vec<Head>,
-    ) -> Result<(), Error> {
+    async fn run(&mut self, context: &Context, known: Vec<Head>) -> Result<(), Error> {
         let chain = Chain(context.deployment()?);
         let mut verifier = Verifier::new(chain, &context.keys, known);
         loop {
-            if self.checked.elapsed() >= CHECK_EVERY {
-                reader.check().await?;
-                self.checked = Instant::now();
-            }
             let page = context.store.sealed(chain, verifier.at().sequence).await?;
             for finding in look(&mut verifier, &page) {
                 self.found(finding).await;

@@ -9,6 +9,7 @@ mod batches;
 mod bed;
 mod behind;
 mod beyond_own;
+mod black_hole;
 mod blocks;
 mod caller_gone;
 mod connecting;

@@ -106,6 +106,9 @@ pub(crate) enum WriteError {
     Store(#[from] StoreError),
 }
 
+/// PostgreSQL's classes of SQLSTATE for credentials and the database's name.
+const NOT_ADMITTED: [&str; 2] = ["28", "3D"];
+
 // === impl StoreError ===
 
 impl StoreError {
@@ -120,6 +123,18 @@ impl StoreError {
                 sqlx::Error::WorkerCrashed.into()
             }
         }
+    }
+
+    /// What the database says to whom it lets in under no circumstances: wrong password, no such
+    /// role or database. Goes on until somebody changes it there or in the URL.
+    pub(crate) fn not_admitted(&self) -> Option<String> {
+        let Self::Unavailable(error) = self else {
+            return None;
+        };
+        let error = error.as_database_error()?;
+        let code = error.code()?;
+        let admission = code.len() == 5 && NOT_ADMITTED.contains(&&code[..2]);
+        admission.then(|| error.message().to_owned())
     }
 }
 
@@ -172,9 +187,10 @@ fn is_temporary(error: &dyn DatabaseError) -> bool {
         return false;
     };
     if code.len() == 5 {
-        // Connection, credentials, database's name, rollback by a conflict, resources, operator,
-        // system; a standby that can't be written to; a lock not had in time.
-        return ["08", "28", "3D", "40", "53", "57", "58"].contains(&&code[..2])
+        // Connection, rollback by a conflict, resources, operator, system; a standby that can't be
+        // written to; a lock not had in time.
+        return NOT_ADMITTED.contains(&&code[..2])
+            || ["08", "40", "53", "57", "58"].contains(&&code[..2])
             || ["25006", "55P03"].contains(&&*code);
     }
     // PERM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN: the low byte is the primary code.

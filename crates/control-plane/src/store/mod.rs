@@ -12,6 +12,16 @@
 macro_rules! on_engine {
     ($self:ident.$function:ident($($argument:expr),*)) => {
         match $self.engine()? {
+            Engine::Postgres(engine) => patience::bounded(engine.$function($($argument),*)).await,
+            Engine::Sqlite(engine) => patience::bounded(engine.$function($($argument),*)).await,
+        }
+    };
+}
+
+/// For what goes on as long as there is something to do, and bounds each step itself.
+macro_rules! stepwise_on_engine {
+    ($self:ident.$function:ident($($argument:expr),*)) => {
+        match $self.engine()? {
             Engine::Postgres(engine) => engine.$function($($argument),*).await,
             Engine::Sqlite(engine) => engine.$function($($argument),*).await,
         }
@@ -30,6 +40,7 @@ mod key_uses;
 mod operations;
 mod page;
 mod parsed;
+mod patience;
 mod postgres;
 mod revocation;
 mod rows;
@@ -169,7 +180,7 @@ impl Store {
 
     /// Removes what has expired, in small transactions. How many rows.
     pub(crate) async fn sweep(&self, now: Timestamp) -> Read<u64> {
-        on_engine!(self.sweep(now))
+        stepwise_on_engine!(self.sweep(now))
     }
 
     /// Forgets all but the last `keep` revisions' changes. How many rows.

@@ -3,15 +3,18 @@
 #[path = "sql/mod.rs"]
 mod sql;
 
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::batches::Limits;
 use super::hooks::Hooks;
+use super::patience::in_time;
 use super::{AuditSink, StoreError};
 
 pub(super) use sql::Engine as Postgres;
@@ -47,6 +50,11 @@ const CHANNEL: &str = "postern_revision";
 const MAX_CONNECTIONS: u32 = 20;
 /// How long a call waits for a connection, then it is unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection that rested may take to say that it is there; then there is time to make
+/// another.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// The same for one that is given back, perhaps in the middle of a statement. Nobody waits for it.
+const FREE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the start waits for a server that isn't up yet.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(1);
@@ -83,11 +91,28 @@ async fn open(options: PgConnectOptions, sink: AuditSink) -> Result<Arc<Postgres
     let pool = PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| answers(connection, ANSWERS_WITHIN))
+        .after_release(|connection, _| answers(connection, FREE_WITHIN))
         .connect_with(options)
         .await?;
     let engine = Arc::new(Postgres::new(pool.clone(), pool.clone(), Hooks::new(sink)));
     tokio::spawn(follow(Arc::downgrade(&engine), pool));
     Ok(engine)
+}
+
+/// Whether anybody does. The pool's own question waits for ever where nobody does, and keeps the
+/// connection's place in the pool.
+fn answers(
+    connection: &mut PgConnection,
+    patience: Duration,
+) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+    Box::pin(async move {
+        match in_time(patience, connection.ping()).await {
+            Some(answer) => answer.map(|()| true),
+            None => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
+        }
+    })
 }
 
 /// Under sqlx's advisory lock, on a connection without the timeouts of daily work.
@@ -125,8 +150,12 @@ async fn follow(engine: Weak<Postgres>, pool: PgPool) {
             let listening = tokio::time::timeout(LOOK, listen(&pool)).await;
             listener = listening.ok().and_then(Result::ok);
         }
-        // A failure is met by whoever asks the database for something.
-        let _ = tokio::time::timeout(LOOK, alive.current_revision()).await;
+        // A failure is met by whoever asks the database for something. Here it says that the
+        // listener may be dead, too.
+        let looked = tokio::time::timeout(LOOK, alive.current_revision()).await;
+        if !matches!(looked, Ok(Ok(_))) {
+            listener = None;
+        }
         drop(alive);
         let woken = async {
             match &mut listener {

@@ -335,6 +335,12 @@ pub(crate) struct TokenPod {
 // === impl Cause ===
 
 impl Cause {
+    pub(super) fn caller_gone(&self) -> super::WriteError {
+        super::WriteError::CallerGone {
+            relayed: !self.gateway.is_empty(),
+        }
+    }
+
     pub(super) fn event(&self, kind: EventKind, resource: String) -> Event {
         Event {
             request_id: self.request_id.clone(),

@@ -447,8 +447,22 @@ pub(crate) async fn start_with(
     bootstrap: Option<Bootstrap>,
     keys: OwnKeys,
 ) -> Result<(), ServeError> {
+    start_on(&sqlite(folder), bootstrap, keys).await
+}
+
+/// A first start on any database.
+pub(crate) async fn start_at(database: &str) -> Result<(), ServeError> {
+    let bootstrap = bootstrap(Uuid::now_v7(), &a_key(), &a_key());
+    start_on(database, Some(bootstrap), own_keys()).await
+}
+
+async fn start_on(
+    database: &str,
+    bootstrap: Option<Bootstrap>,
+    keys: OwnKeys,
+) -> Result<(), ServeError> {
     let (clock, audit) = (TestClock::noon(), LogBuffer::default());
-    let mut config = config(&sqlite(folder), bootstrap, &clock, &audit);
+    let mut config = config(database, bootstrap, &clock, &audit);
     config.keys = keys;
     let bound = postern_control_plane::bind(config).await.unwrap();
     let (readiness, shutdown) = (bound.readiness(), CancellationToken::new());

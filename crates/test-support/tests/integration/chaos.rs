@@ -117,6 +117,29 @@ async fn refusing_closes_new_connections_and_leaves_open_ones() {
 }
 
 #[tokio::test]
+async fn stranded_connections_pass_nothing_on_and_stay_open_while_new_ones_are_served() {
+    let (address, _requests) = upstream().await;
+    let proxy = ChaosProxy::start(address).await;
+    let mut open = connect(&proxy).await;
+    exchange(&mut open, 1).await.unwrap();
+
+    proxy.strand();
+
+    let nothing = Duration::from_millis(100);
+    let answer = tokio::time::timeout(nothing, exchange(&mut open, 1)).await;
+    assert!(answer.is_err(), "{answer:?}");
+    assert_eq!(
+        exchange(&mut connect(&proxy).await, 2).await.unwrap(),
+        [2, 2]
+    );
+    proxy.pass();
+    let answer = tokio::time::timeout(nothing, exchange(&mut open, 1)).await;
+    assert!(answer.is_err(), "{answer:?}");
+    proxy.cut();
+    assert_eq!(rest(&mut open).await, b"");
+}
+
+#[tokio::test]
 async fn a_cut_closes_open_connections_and_serves_new_ones() {
     let (address, _requests) = upstream().await;
     let proxy = ChaosProxy::start(address).await;

@@ -132,6 +132,62 @@ async fn a_write_that_waited_while_its_callers_token_was_revoked_is_refused_and_
     nothing_was_left(&bed).await;
 }
 
+/// The write has asked about its caller already when the caller's token ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_callers_token_is_revoked_in_its_middle_is_refused_and_leaves_nothing() {
+    let Some(bed) = Bed::postgres().await else {
+        return;
+    };
+    let caller = Caller::new(&bed, "clerk", "admin").await;
+    let mut barrier = PgConnection::connect(&bed.url).await.unwrap();
+    let mut barrier = barrier.begin().await.unwrap();
+    sqlx::query("LOCK TABLE changes IN SHARE MODE")
+        .execute(&mut *barrier)
+        .await
+        .unwrap();
+    let (other, cause) = (bed.another().await, caller.cause.clone());
+    let under_way =
+        tokio::spawn(async move { other.create_role(&NEW, Intent::Write, &cause).await });
+    waiting(&bed, 1).await;
+    assert!(bed.store.revoke(&caller.revocation()).await.unwrap());
+    barrier.rollback().await.unwrap();
+    let refused = under_way.await.unwrap();
+    assert!(
+        matches!(refused, Err(WriteError::CallerGone { relayed: false })),
+        "{refused:?}"
+    );
+    nothing_was_left(&bed).await;
+}
+
+/// The write has asked for the last time, and waits for a login that is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_is_not_acknowledged_before_a_write_that_its_token_began_is_over() {
+    let Some(bed) = Bed::postgres().await else {
+        return;
+    };
+    let caller = Caller::new(&bed, "clerk", "admin").await;
+    let mut login = PgConnection::connect(&bed.url).await.unwrap();
+    let mut login = login.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock_shared(7306086897)")
+        .execute(&mut *login)
+        .await
+        .unwrap();
+    let (other, cause) = (bed.another().await, caller.cause.clone());
+    let under_way =
+        tokio::spawn(async move { other.create_role(&NEW, Intent::Write, &cause).await });
+    waiting(&bed, 1).await;
+    let revocation = caller.revocation();
+    let revoke = bed.store.revoke(&revocation);
+    tokio::pin!(revoke);
+    tokio::select! {
+        revoked = &mut revoke => panic!("{revoked:?} while the write may still be committed"),
+        () = waiting(&bed, 2) => {}
+    }
+    login.rollback().await.unwrap();
+    under_way.await.unwrap().unwrap();
+    assert!(revoke.await.unwrap());
+}
+
 async fn a_write_is_judged_by_what_its_caller_holds_when_its_turn_comes(bed: Bed) {
     bed.root().await;
     let caller = Caller::new(&bed, "clerk", "admin").await;

@@ -7,7 +7,7 @@ use postern_core::own_keys::OwnKeys;
 
 use crate::store::{
     Engine, EventCursor, EventFilter, EventPage, LoginStat, Read, Sealed, SealedPage, StatsWindow,
-    Store, Tail, TailCursor,
+    Store, Tail, TailCursor, patience,
 };
 
 impl Store {
@@ -89,7 +89,7 @@ impl Store {
         keys: &OwnKeys,
         before: Timestamp,
     ) -> Read<u64> {
-        on_engine!(self.prune_events(chain, keys, before))
+        stepwise_on_engine!(self.prune_events(chain, keys, before))
     }
 
     /// Forgets how many logins there were before. How many rows.

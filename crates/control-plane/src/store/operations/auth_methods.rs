@@ -10,7 +10,7 @@ use postern_core::resource_id::ResourceId;
 
 use crate::store::{
     Cause, Engine, Etag, Intent, KeyOverlap, KeyUses, MethodRef, NewKey, Page, Read, Recovery,
-    Store, StoredKeys, Write,
+    Store, StoredKeys, Write, patience,
 };
 
 impl Store {

@@ -9,7 +9,7 @@ use postern_core::sealed_config::SealedConfig;
 
 use crate::store::{
     Cause, Engine, Etag, Gateway, GatewayIdentity, Instance, Instances, Intent, NewKey, Page, Read,
-    Store, StoredKeys, Write,
+    Store, StoredKeys, Write, patience,
 };
 
 impl Store {

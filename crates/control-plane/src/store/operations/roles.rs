@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::store::{
     AssociationCursor, AssociationFilter, Cause, Engine, Etag, Intent, NewAssociation, Page, Read,
-    Store, Write,
+    Store, Write, patience,
 };
 
 impl Store {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use postern_core::key::KeyId;
 use postern_core::signing_key::StepRefused;
 
-use crate::store::{BoxedKey, Cause, Engine, Read, Store, Write};
+use crate::store::{BoxedKey, Cause, Engine, Read, Store, Write, patience};
 
 impl Store {
     /// `None` also for one that verifies nothing any more.

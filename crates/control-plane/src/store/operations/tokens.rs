@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::store::{
     Ask, Block, BlockCursor, Blocked, Cause, Engine, Exchange, Exchanged, GatewayIdentity,
     Inspection, Intent, Introspected, LiveToken, LogIn, LoggedIn, Page, Read, Renewal, Renewed,
-    Revocation, RevokePods, Session, Store, TokenFilter, TokenPod, Write,
+    Revocation, RevokePods, Session, Store, TokenFilter, TokenPod, Write, patience,
 };
 
 impl Store {

@@ -40,9 +40,7 @@ impl<'e> ConfigWrite<'e> {
             "" => cause.permissions.clone(),
             accessor => session::permissions(&mut tx, accessor, cause.now)
                 .await?
-                .ok_or(WriteError::CallerGone {
-                    relayed: !cause.gateway.is_empty(),
-                })?,
+                .ok_or_else(|| cause.caller_gone())?,
         };
         Ok(Self {
             engine,
@@ -150,6 +148,7 @@ impl<'e> ConfigWrite<'e> {
         }
         if let Some(statements) = BEFORE_CONFIG_COMMIT {
             sqlx::raw_sql(statements).execute(&mut *self.tx).await?;
+            caller_is_still_there(&mut self.tx, self.cause).await?;
         }
         self.tx.commit().await?;
         self.engine.hooks.recorded(fresh);
@@ -171,4 +170,18 @@ impl<'e> ConfigWrite<'e> {
         }
         Ok(())
     }
+}
+
+/// Of what ends a caller's token only its revocation, alone or with its pod, is no write of
+/// configuration, and waits for none to begin. Whoever revokes takes the logins' lock, and so is
+/// done by now, or waits for the commit.
+async fn caller_is_still_there(
+    connection: &mut Connection,
+    cause: &Cause,
+) -> Result<(), WriteError> {
+    let accessor = cause.accessor.as_str();
+    if accessor.is_empty() || session::is_there(connection, accessor).await? {
+        return Ok(());
+    }
+    Err(cause.caller_gone())
 }

@@ -64,7 +64,8 @@ impl Engine {
 
 impl Worker<Exchange, Answer> for Exchanges {
     async fn answer(&mut self, requests: &[Exchange]) -> Vec<Answer> {
-        match self.together(requests).await {
+        let connections = &self.0.for_exchanges;
+        match connections.bounded(self.together(requests)).await {
             Ok(answers) => answers,
             Err(fault @ StoreError::Unavailable(_)) => {
                 requests.iter().map(|_| Err(fault.again())).collect()
@@ -74,7 +75,8 @@ impl Worker<Exchange, Answer> for Exchanges {
             Err(_) => {
                 let mut answers = Vec::with_capacity(requests.len());
                 for request in requests {
-                    let alone = self.together(slice::from_ref(request)).await;
+                    let alone = self.together(slice::from_ref(request));
+                    let alone = connections.bounded(alone).await;
                     answers.extend(alone.unwrap_or_else(|error| vec![Err(error)]));
                 }
                 answers

@@ -5,6 +5,7 @@
 //! the statements. A batch of logins shouldn't pay for either.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
@@ -12,6 +13,10 @@ use sqlx::pool::PoolConnection;
 use super::super::KEEPS_CONNECTIONS;
 use super::Db;
 use crate::store::StoreError;
+use crate::store::patience::{in_time, timed_out};
+
+/// How long work may take on a connection: a little longer than the database lets a statement.
+const PATIENCE: Duration = Duration::from_secs(7);
 
 pub(super) struct Kept {
     pool: Pool<Db>,
@@ -33,6 +38,20 @@ impl Kept {
         Self {
             pool,
             resting: Mutex::default(),
+        }
+    }
+
+    /// Where work on a connection isn't done in time, the others that rest may be as dead.
+    pub(super) fn bounded<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> impl Future<Output = Result<T, StoreError>> {
+        let done = in_time(PATIENCE, work);
+        async move {
+            done.await.unwrap_or_else(|| {
+                self.lock().clear();
+                Err(timed_out())
+            })
         }
     }
 

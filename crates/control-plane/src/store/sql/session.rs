@@ -175,7 +175,7 @@ impl Found {
 
 impl Worker<(TokenHash, Timestamp), Answer> for Sessions {
     async fn answer(&mut self, questions: &[(TokenHash, Timestamp)]) -> Vec<Answer> {
-        match self.read(questions).await {
+        match self.0.for_sessions.bounded(self.read(questions)).await {
             Ok(answers) => answers,
             Err(fault) => {
                 let shared = || Err(fault.again());
@@ -270,6 +270,18 @@ pub(super) async fn permissions(
         return Ok(None);
     };
     Ok(found.row.stands(now)?.then_some(found.permissions))
+}
+
+/// Whether the token was neither revoked nor swept.
+pub(super) async fn is_there(
+    connection: &mut Connection,
+    accessor: &str,
+) -> Result<bool, sqlx::Error> {
+    let hash = sqlx::query("SELECT hash FROM tokens WHERE accessor = $1")
+        .bind(accessor)
+        .fetch_optional(connection)
+        .await?;
+    Ok(hash.is_some())
 }
 
 /// A token with all that decides whether it counts.

@@ -8,13 +8,11 @@ use sqlx::QueryBuilder;
 use super::instances::REMEMBERED;
 use super::revocations::Marks;
 use super::{Db, Engine, pods};
-use crate::store::StoreError;
 use crate::store::time::micros;
+use crate::store::{StoreError, patience};
 
 /// A transaction's worth: logins go on between two.
 const BATCH: u64 = 500;
-/// How long a batch may take: a connection that nobody answers must not end the sweeping.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// After each batch logins have the database to themselves for as long as the batch took, but for
 /// no longer than this.
 const MOST_REST: Duration = Duration::from_millis(100);
@@ -195,9 +193,7 @@ async fn rest(begun: Instant) {
     tokio::time::sleep(begun.elapsed().min(MOST_REST)).await;
 }
 
+/// A connection that nobody answers must not end the sweeping.
 async fn bounded<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(BATCH_TIMEOUT, work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()),
-    }
+    patience::bounded(async { Ok(work.await?) }).await
 }

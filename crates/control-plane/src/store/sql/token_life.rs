@@ -21,7 +21,8 @@ impl Engine {
         &self,
         revocation: &Revocation,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.begin_write().await?;
+        // So that no write of configuration is between asking about its caller and its commit.
+        let mut tx = self.begin_login().await?;
         let ended = delete(&mut tx, &revocation.which).await?;
         if ended.is_none() && revocation.own {
             // Anybody can show what isn't a token: that is no event.

@@ -12,6 +12,7 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::super::{Connection, Db, Engine, portions};
+use crate::store::patience::bounded;
 use crate::store::rows::{EventRow, LoginBucket};
 use crate::store::time::micros;
 use crate::store::{Inconsistent, Sealed, SealedPage, StoreError};
@@ -143,38 +144,51 @@ impl Engine {
         before: Timestamp,
     ) -> Result<u64, StoreError> {
         let mut removed = 0;
-        loop {
-            let mut tx = self.begin_write().await?;
-            let row: ChainRow =
-                sqlx::query_as("UPDATE audit_chain SET sequence = sequence RETURNING *")
-                    .fetch_one(&mut *tx)
-                    .await?;
-            let Some(head) = row.aged(&mut tx, micros(before)).await? else {
-                return Ok(removed);
-            };
-            for statement in [
-                "DELETE FROM audit_events WHERE seal <= $1",
-                "DELETE FROM audit_seals WHERE sequence <= $1",
-            ] {
-                removed += sqlx::query(statement)
-                    .bind(head.sequence)
-                    .execute(&mut *tx)
-                    .await?
-                    .rows_affected();
-            }
-            let anchor = chain.anchor(head, keys);
-            sqlx::query(
-                "UPDATE audit_chain SET anchor_sequence = $1, anchor_digest = $2,
-                     anchor_key_id = $3, anchor_mac = $4",
-            )
-            .bind(head.sequence)
-            .bind(head.digest.as_bytes())
-            .bind(&anchor.key_id)
-            .bind(anchor.mac.as_bytes())
-            .execute(&mut *tx)
-            .await?;
-            tx.commit().await?;
+        while let Some(rows) = bounded(self.prune_some(chain, keys, before)).await? {
+            removed += rows;
         }
+        Ok(removed)
+    }
+
+    /// `None`: there is nothing left to remove.
+    async fn prune_some(
+        &self,
+        chain: Chain,
+        keys: &OwnKeys,
+        before: Timestamp,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut tx = self.begin_write().await?;
+        let row: ChainRow =
+            sqlx::query_as("UPDATE audit_chain SET sequence = sequence RETURNING *")
+                .fetch_one(&mut *tx)
+                .await?;
+        let Some(head) = row.aged(&mut tx, micros(before)).await? else {
+            return Ok(None);
+        };
+        let mut removed = 0;
+        for statement in [
+            "DELETE FROM audit_events WHERE seal <= $1",
+            "DELETE FROM audit_seals WHERE sequence <= $1",
+        ] {
+            removed += sqlx::query(statement)
+                .bind(head.sequence)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+        }
+        let anchor = chain.anchor(head, keys);
+        sqlx::query(
+            "UPDATE audit_chain SET anchor_sequence = $1, anchor_digest = $2,
+                 anchor_key_id = $3, anchor_mac = $4",
+        )
+        .bind(head.sequence)
+        .bind(head.digest.as_bytes())
+        .bind(&anchor.key_id)
+        .bind(anchor.mac.as_bytes())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Some(removed))
     }
 
     pub(in crate::store) async fn prune_stats(&self, before: Timestamp) -> Result<u64, StoreError> {

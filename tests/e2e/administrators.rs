@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{Cli, Output, World};
+use crate::tokens::on_both_engines;
 
 /// Somebody else's command line, with that access key.
 fn with_key(world: &World, access_id: &str, key: &str) -> Cli {
@@ -236,7 +237,10 @@ fn what_closes_an_access_key_method_closes_it_at_once() {
 
 #[test]
 fn whoever_has_the_database_lets_an_administrator_in_again_while_the_server_runs() {
-    let world = World::start();
+    on_both_engines(recover);
+}
+
+fn recover(world: &World) {
     let file = world.admin.home().join("recovered");
     let url = world.stack().database_url();
     let recover = ["recover-admin", "--database-url", url];
@@ -248,7 +252,7 @@ fn whoever_has_the_database_lets_an_administrator_in_again_while_the_server_runs
     assert_eq!(ask(&world.admin).code, 1);
     let key = std::fs::read_to_string(&file).unwrap();
     let access_id = text(&recovered, "access_id");
-    let back = with_key(&world, &access_id, key.trim());
+    let back = with_key(world, &access_id, key.trim());
     ask(&back).success();
     let request_id = text(&recovered, "request_id");
     let record = back.json(&["audit", "get", &request_id])["audit_events"][0].clone();
@@ -272,20 +276,42 @@ fn whoever_has_the_database_lets_an_administrator_in_again_while_the_server_runs
     assert_eq!(record["audit_events"][0]["id"], line["id"]);
     let another = back.json(&[&recover[..], &["--name", "break-glass"]].concat());
     let (access_id, key) = (text(&another, "access_id"), text(&another, "access_key"));
-    ask(&with_key(&world, &access_id, &key)).success();
+    ask(&with_key(world, &access_id, &key)).success();
     // A file that is there is never overwritten, and then nothing was changed either.
     back.run(&[&recover[..], &to_file].concat())
         .fails(2, &["exists"]);
     ask(&back).success();
-    let pods = world.stack().database_url();
-    let unknown = [
-        "recover-admin",
-        "--database-url",
-        pods,
-        "--access-id",
-        "p-abcdefghijkaa",
-    ];
-    assert_ne!(back.run(&unknown).code, 0);
+    let unknown = [&recover[..], &["--access-id", "p-abcdefghijal"]].concat();
+    back.run(&unknown)
+        .fails(4, &["no auth method with that access ID"]);
+}
+
+#[test]
+fn where_no_usable_administrator_is_left_recover_admin_makes_one_that_may_do_everything() {
+    on_both_engines(|world| {
+        for gone in [
+            "DELETE FROM access_keys WHERE method_uid IS NOT NULL",
+            "DELETE FROM associations",
+            "UPDATE auth_methods SET disabled = TRUE, access_expire_time = 1",
+        ] {
+            world.sql(gone);
+        }
+        assert_eq!(ask(&world.admin).code, 1);
+        let url = world.stack().database_url();
+        let recover = ["recover-admin", "--database-url", url];
+        let recovered = world.admin.json(&recover);
+        let (access_id, key) = (
+            text(&recovered, "access_id"),
+            text(&recovered, "access_key"),
+        );
+        let back = with_key(world, &access_id, &key);
+        back.json(&ADMIN_CREATE);
+        let request_id = text(&recovered, "request_id");
+        let record = back.json(&["audit", "get", &request_id])["audit_events"][0].clone();
+        assert_eq!(record["event"], "admin.recovered");
+        let before: Value = serde_json::from_str(record["before_json"].as_str().unwrap()).unwrap();
+        assert_eq!(before["disabled"], true, "{record}");
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What happened is on record, once and whole; and who looks finds it.
 
+mod retention;
 mod streams;
 
 use std::collections::BTreeSet;

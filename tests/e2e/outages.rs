@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use postern_dev::StackOptions;
-use test_support::postgres::{PrivatePostgres, StopMode};
+use test_support::postgres::{Postgres, PrivatePostgres, StopMode};
 use tokio::runtime::Runtime;
 
 use crate::resilience::known;
-use crate::support::{Load, World};
+use crate::support::{Cli, Load, World};
 
 #[test]
 fn while_postgresql_is_away_a_login_succeeds_or_is_unavailable_and_leaves_no_token_behind() {
@@ -56,4 +56,31 @@ fn while_postgresql_is_away_a_login_succeeds_or_is_unavailable_and_leaves_no_tok
         );
         before = issued;
     }
+}
+
+#[test]
+fn a_database_that_isnt_there_is_a_fault_of_the_command_line_and_not_waited_for() {
+    let runtime = Runtime::new().unwrap();
+    let Some(postgres) = runtime.block_on(Postgres::shared()) else {
+        return;
+    };
+    let database = runtime.block_on(postgres.database());
+    let name = database.url().split(['/', '?']).nth(3).unwrap();
+    let url = database.url().replace(name, "elsewhere");
+    let cli = Cli::new();
+    cli.ok(&["init", "d", "--api-server=https://10.0.0.1:6443"]);
+    let serve = [
+        "control-plane",
+        "serve",
+        "--listen=127.0.0.1:0",
+        "--key-file=d/control-plane/keys",
+        "--bootstrap=d/control-plane/bootstrap.json",
+        "--database-url",
+        &url,
+    ];
+    let output = cli.run(&serve);
+    assert_eq!(output.code, 2, "{}", output.stderr);
+    let says = "error: --database-url: the database doesn't let the control plane in: \
+                database \"elsewhere\" does not exist";
+    assert!(output.stderr.contains(says), "{}", output.stderr);
 }

@@ -1,6 +1,7 @@
 //! What a token is worth: asked about, renewed and ended, at both servers and by everybody.
 
 pub(crate) mod http;
+mod uses;
 
 use postern_dev::StackOptions;
 use postern_proto::pb;
@@ -332,6 +333,30 @@ fn a_clock_that_steps_by_90_seconds_moves_a_tokens_end_by_90_seconds_and_nothing
     // 90 s early: the most that such a step takes away.
     world.advance(91);
     assert!(!is_active(&world, &own(), ""));
+}
+
+#[test]
+fn a_step_of_90_seconds_refuses_a_new_service_account_token_for_what_is_beyond_a_minute() {
+    let world = World::start();
+    let method = route(&world, "m", &[]);
+    let presented = world.pod_token("mypod1");
+    let log_in = || world.log_in(&method.access_id, "m", &presented);
+    for (step, good) in [
+        (-60, true),
+        (-30, false),
+        (30, true),
+        (60, true),
+        (90, true),
+    ] {
+        world.advance(step);
+        match good {
+            true => drop(log_in().success()),
+            false => {
+                let record = world.audited(&log_in().refused());
+                assert_eq!(record["reason"], "TOKEN_NOT_YET_VALID");
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,18 @@
 //! Administrators who write at once, and names that are taken.
 
+use std::time::Duration;
+
+use postern_dev::StackOptions;
 use postern_proto::pb;
 use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient;
+use postern_proto::pb::k8s_auth_config_service_client::K8sAuthConfigServiceClient;
 use postern_rpc::error::{Failure, Reason};
+use sqlx::{Connection as _, PgConnection};
+use test_support::postgres::Postgres;
+use tokio::runtime::Runtime;
 use tonic::Code;
 
-use crate::support::World;
+use crate::support::{Caller, World, eventually};
 
 #[test]
 fn a_name_that_exists_is_not_taken_twice() {
@@ -146,4 +153,110 @@ fn administrators_who_write_at_once_lose_no_write_silently() {
             "each write is in the audit"
         );
     }
+}
+
+async fn disable(caller: &Caller, etag: &str) -> Result<pb::K8sAuthConfig, Failure> {
+    let message = pb::UpdateK8sAuthConfigRequest {
+        k8s_auth_config: Some(pb::K8sAuthConfig {
+            name: "k8sAuthConfigs/race".to_owned(),
+            meta: Some(pb::ResourceMeta {
+                etag: etag.to_owned(),
+                ..pb::ResourceMeta::default()
+            }),
+            disabled: Some(true),
+            ..pb::K8sAuthConfig::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["disabled".to_owned()],
+        }),
+        ..pb::UpdateK8sAuthConfigRequest::default()
+    };
+    let mut client = K8sAuthConfigServiceClient::new(caller.channel());
+    let answer = client.update_k8s_auth_config(caller.request(message)).await;
+    let answer = answer.map_err(Failure::from)?.into_inner();
+    Ok(answer.k8s_auth_config.unwrap_or_default())
+}
+
+const PUT_BACK: [&str; 2] = [
+    "DELETE FROM k8s_auth_configs",
+    "INSERT INTO k8s_auth_configs SELECT * FROM older",
+];
+
+fn put_back(world: &World) {
+    for statement in PUT_BACK {
+        world.sql(statement);
+    }
+}
+
+/// The gateway reads what is stored; before it hears the answer, it hears of a newer box.
+#[test]
+fn a_config_that_another_wrote_meanwhile_is_aborted_or_written_anew_and_only_one_put_back_is_broken()
+ {
+    let runtime = Runtime::new().unwrap();
+    let Some(postgres) = runtime.block_on(Postgres::shared()) else {
+        return;
+    };
+    let database = runtime.block_on(postgres.database());
+    let world = World::with(StackOptions {
+        database_url: Some(database.url().to_owned()),
+        ..StackOptions::default()
+    });
+    world.route("race");
+    let etag = || {
+        let get = ["gateway-get-k8s-auth-config", "-n", "race"];
+        world.admin.json(&get)["meta"]["etag"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let first = etag();
+    world.sql("CREATE TABLE older AS SELECT * FROM k8s_auth_configs");
+    let update = ["gateway-update-k8s-auth-config", "-n", "race"];
+    world
+        .admin
+        .ok(&[&update[..], &["--token-exp=100"]].concat());
+    let second = etag();
+    world.sql("CREATE TABLE newer AS SELECT * FROM k8s_auth_configs");
+    put_back(&world);
+    let caller = world.gateway().with(&world.administrator_token("default"));
+    let broken = world.block_on(disable(&caller, "*")).unwrap_err();
+    assert_eq!(broken.reason, Some(Reason::SealBroken), "{broken}");
+
+    let overtaken = |etag: &str| {
+        put_back(&world);
+        let mut other = world
+            .block_on(PgConnection::connect(database.url()))
+            .unwrap();
+        let mut run = |sql: &'static str| {
+            world
+                .block_on(sqlx::raw_sql(sql).execute(&mut other))
+                .unwrap();
+        };
+        // The record of the gateway's read waits, and its answer for that.
+        run("BEGIN; LOCK TABLE audit_events IN SHARE MODE");
+        let (handle, caller, etag) = (world.handle(), caller.clone(), etag.to_owned());
+        let writer = std::thread::spawn(move || handle.block_on(Box::pin(disable(&caller, &etag))));
+        let mut looks = world.database();
+        eventually("the read", Duration::from_secs(10), || {
+            let reading = "SELECT COUNT(*) FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'
+                           AND query LIKE 'INSERT INTO audit_events%'";
+            (world.block_on(looks.count(reading)) == 1).then_some(())
+        });
+        run(
+            "DELETE FROM k8s_auth_configs; INSERT INTO k8s_auth_configs SELECT * FROM newer; COMMIT",
+        );
+        writer.join().unwrap()
+    };
+    let aborted = overtaken(&first).unwrap_err();
+    assert_eq!(aborted.code, Code::Aborted, "{aborted}");
+    let etags = aborted.etags.unwrap();
+    assert_eq!((etags.yours, etags.current), (first, second));
+    let written = overtaken("*").unwrap();
+    assert_eq!(written.disabled, Some(true));
+    assert_eq!(
+        written.token_exp.map(|exp| exp.seconds),
+        Some(100),
+        "on what the other wrote"
+    );
 }

@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
-use postern_proto::pb;
+use postern_dev::StackOptions;
 use postern_proto::pb::audit_service_client::AuditServiceClient;
+use postern_proto::pb::{self, FILE_DESCRIPTOR_SET};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use sqlx::{Connection as _, PgConnection};
+use test_support::postgres::Postgres;
+use tokio::runtime::Runtime;
 use tonic::{Code, Status, Streaming};
 
 use crate::support::{Caller, World};
@@ -29,7 +35,7 @@ async fn opened(caller: &Caller) -> Records {
     stream.into_inner()
 }
 
-async fn ended(stream: &mut Records) -> Status {
+async fn ended<T: std::fmt::Debug>(stream: &mut Streaming<T>) -> Status {
     let ended = async {
         loop {
             match stream.message().await {
@@ -71,4 +77,71 @@ fn an_open_stream_ends_when_its_callers_address_is_bound_no_longer() {
         .ok(&[&update[..], &["--bound-ips", "192.0.2.0/24"]].concat());
     let status = world.block_on(ended(&mut stream));
     assert_eq!(status.code(), Code::PermissionDenied);
+}
+
+const TAIL: &str = "/postern.v1.AuditService/TailAuditEvents";
+const VERIFY: &str = "/postern.v1.AuditService/VerifyAuditLog";
+const WATCH: &str = "/postern.v1.GatewaySyncService/Watch";
+
+/// Every method whose answer is a stream.
+fn streaming() -> Vec<String> {
+    let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let mut paths = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            let streams = service.method.iter().filter(|m| m.server_streaming());
+            let path = |m: &str| format!("/{}.{}/{m}", file.package(), service.name());
+            paths.extend(streams.map(|m| path(m.name())));
+        }
+    }
+    paths.sort();
+    paths
+}
+
+#[test]
+fn whose_token_is_revoked_loses_every_open_stream_even_one_that_waits_for_the_database() {
+    assert_eq!(streaming(), [TAIL, VERIFY, WATCH]);
+    let runtime = Runtime::new().unwrap();
+    let Some(postgres) = runtime.block_on(Postgres::shared()) else {
+        return;
+    };
+    let database = runtime.block_on(postgres.database());
+    let world = World::with(StackOptions {
+        database_url: Some(database.url().to_owned()),
+        ..StackOptions::default()
+    });
+    // A verification ends by itself, unless it can't read.
+    let mut barrier = world
+        .block_on(PgConnection::connect(database.url()))
+        .unwrap();
+    for (path, token) in [
+        (TAIL, world.administrator_token("")),
+        (WATCH, world.gateway_token()),
+        (VERIFY, world.administrator_token("")),
+    ] {
+        let caller = world.control_plane().with(&token);
+        let file = world.admin.file("token", &token);
+        let lock = match path {
+            VERIFY => "BEGIN; LOCK TABLE audit_seals IN ACCESS EXCLUSIVE MODE",
+            _ => "BEGIN",
+        };
+        world
+            .block_on(sqlx::raw_sql(lock).execute(&mut barrier))
+            .unwrap();
+        let watch = pb::WatchRequest {
+            instance: "a-replica".to_owned(),
+            ..pb::WatchRequest::default()
+        };
+        let stream = match path {
+            WATCH => world.block_on(caller.open(path, watch)),
+            _ => world.block_on(caller.open(path, ())),
+        };
+        let mut stream = stream.unwrap();
+        world.admin.ok(&["token", "revoke", "--token-file", &file]);
+        let status = world.block_on(ended(&mut stream));
+        assert_eq!(status.code(), Code::Unauthenticated, "{path}: {status}");
+        world
+            .block_on(sqlx::raw_sql("ROLLBACK").execute(&mut barrier))
+            .unwrap();
+    }
 }

@@ -10,7 +10,7 @@ use postern_rpc::deadline::Deadline;
 use postern_rpc::error::Failure;
 use prost::Message;
 use serde_json::Value;
-use tonic::Request;
+use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -78,6 +78,15 @@ impl Caller {
     where
         M: Message + Default + 'static,
     {
+        self.open(path, message).await?.message().await?;
+        Ok(())
+    }
+
+    /// The answers of any method, whatever they say.
+    pub(crate) async fn open<M>(&self, path: &str, message: M) -> Result<Streaming<()>, Failure>
+    where
+        M: Message + Default + 'static,
+    {
         let mut grpc = tonic::client::Grpc::new(self.channel());
         grpc.ready().await.unwrap();
         let path = path.parse().unwrap();
@@ -85,7 +94,6 @@ impl Caller {
         let answer = grpc
             .server_streaming(self.request(message), path, codec)
             .await?;
-        answer.into_inner().message().await?;
-        Ok(())
+        Ok(answer.into_inner())
     }
 }

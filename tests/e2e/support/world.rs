@@ -68,9 +68,25 @@ impl World {
         })
     }
 
-    fn launch(mut options: StackOptions) -> Self {
+    /// Whose servers' and cluster's clocks are behind by so many seconds.
+    pub(crate) fn behind(seconds: i64, options: StackOptions) -> Self {
+        Self::launch_at(
+            -seconds,
+            StackOptions {
+                check_interval: None,
+                subject_limits: SubjectLimits::OFF,
+                ..options
+            },
+        )
+    }
+
+    fn launch(options: StackOptions) -> Self {
+        Self::launch_at(0, options)
+    }
+
+    fn launch_at(offset: i64, mut options: StackOptions) -> Self {
         let runtime = Runtime::new().unwrap();
-        let offset = Arc::new(AtomicI64::new(0));
+        let offset = Arc::new(AtomicI64::new(offset));
         let shift = Arc::clone(&offset);
         options.clock = Clock::new(move || {
             Timestamp::now() + SignedDuration::from_secs(shift.load(Ordering::Relaxed))

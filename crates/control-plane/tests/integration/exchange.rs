@@ -229,3 +229,25 @@ async fn an_administrator_at_a_gateway_may_call_what_the_gateway_serves() {
         ["method"]
     );
 }
+
+#[tokio::test]
+async fn a_clock_that_steps_by_90_seconds_refuses_an_assertion_for_what_is_beyond_a_minute() {
+    let world = World::start().await;
+    let setup = world.setup().await;
+    let (gateway, token) = (world.gateway().await, AccessToken::generate().unwrap());
+    let said = world.assertion(&setup, &token, &pod("mypod1"));
+    for (step, good) in [
+        (90, false),
+        (-180, false),
+        (30, true),
+        (60, true),
+        (60, true),
+    ] {
+        world.clock.advance(SignedDuration::from_secs(step));
+        match good {
+            // The same each time.
+            true => drop(exchange(&world, &gateway, &said).await.unwrap()),
+            false => assert_eq!(refused(&world, &gateway, &said).await, "ASSERTION_STALE"),
+        }
+    }
+}

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
 
 const SECOND: &str = "postern_bench_full";
 /// Rows in a statement.
@@ -45,6 +45,8 @@ pub(super) async fn drop(url: &str) -> Result<()> {
 
 async fn open(url: &str) -> Result<PgPool> {
     let options: PgConnectOptions = url.parse()?;
+    // Filling takes long, and everybody knows.
+    let options = options.disable_statement_logging();
     Ok(PgPoolOptions::new()
         .max_connections(1)
         .connect_with(options)

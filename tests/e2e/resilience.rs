@@ -7,6 +7,7 @@ use serde_json::json;
 use test_support::chaos::ChaosProxy;
 use tonic::Code;
 
+use crate::load::{authority, metrics};
 use crate::support::{Load, World, eventually, log_in, login};
 
 #[test]
@@ -96,17 +97,7 @@ fn with_time_to_retry_a_login_outlives_the_control_planes_restart() {
 fn an_exchange_whose_answer_was_lost_is_repeated_and_gives_one_token() {
     let mut world = World::start();
     let method = world.route("lost");
-    let control_plane = world.stack().control_plane_url().replace("https://", "");
-    let upstream: std::net::SocketAddr = control_plane.parse().unwrap();
-    let proxy = world.block_on(ChaosProxy::start(upstream));
-    let mut file = world.gateway_file();
-    file["control_plane_url"] = json!(format!("https://{}", proxy.address()));
-    std::fs::write(
-        world.stack().deployment().gateway_config(),
-        file.to_string(),
-    )
-    .unwrap();
-    world.restart_gateway();
+    let proxy = behind_proxy(&mut world);
     world.token(&method);
 
     let mut database = world.database();
@@ -140,6 +131,62 @@ fn an_exchange_whose_answer_was_lost_is_repeated_and_gives_one_token() {
         );
         known(&world, &[token]);
     }
+}
+
+#[test]
+fn logins_that_come_together_share_calls_to_the_control_plane() {
+    let mut world = World::start();
+    let method = world.route("together");
+    let proxy = behind_proxy(&mut world);
+    world.token(&method);
+    let control_plane = authority(world.stack().control_plane_url());
+    let calls = |world: &World| -> u64 {
+        let text = metrics(world, &control_plane).1;
+        let handled = text.lines().filter(|line| {
+            line.starts_with("postern_grpc_server_handled_total{")
+                && line.contains("BatchExchangeAssertions")
+        });
+        let counts = handled.map(|line| line.rsplit_once(' ').unwrap().1);
+        counts.map(|count| count.parse::<u64>().unwrap()).sum()
+    };
+    let (reviews, before) = (world.cluster().reviews(), calls(&world));
+    let messages: Vec<_> = (0..10).map(|_| login(&world, &method)).collect();
+    proxy.blackhole();
+    let channel = world.gateway().channel();
+    let logins: Vec<_> = messages
+        .into_iter()
+        .map(|message| {
+            let (channel, handle) = (channel.clone(), world.handle());
+            handle.spawn(async move { log_in(&channel, &message, Duration::from_secs(20)).await })
+        })
+        .collect();
+    eventually("ten reviews", Duration::from_secs(10), || {
+        (world.cluster().reviews() == reviews + 10).then_some(())
+    });
+    proxy.pass();
+    let tokens: Vec<_> = logins
+        .into_iter()
+        .map(|login| world.block_on(login).unwrap().unwrap())
+        .collect();
+    known(&world, &tokens);
+    let calls = calls(&world) - before;
+    assert!((1..10).contains(&calls), "{calls} calls");
+}
+
+/// The gateway reaches its control plane through a proxy.
+fn behind_proxy(world: &mut World) -> ChaosProxy {
+    let control_plane = world.stack().control_plane_url().replace("https://", "");
+    let upstream: std::net::SocketAddr = control_plane.parse().unwrap();
+    let proxy = world.block_on(ChaosProxy::start(upstream));
+    let mut file = world.gateway_file();
+    file["control_plane_url"] = json!(format!("https://{}", proxy.address()));
+    std::fs::write(
+        world.stack().deployment().gateway_config(),
+        file.to_string(),
+    )
+    .unwrap();
+    world.restart_gateway();
+    proxy
 }
 
 /// The control plane knows each token: as a pod's, it may do nothing there.

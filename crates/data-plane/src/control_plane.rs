@@ -1,6 +1,7 @@
 //! The gateway's one way to the control plane.
 
 mod configs;
+mod exchange;
 mod session;
 mod tokens;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use self::exchange::Exchanges;
 pub(crate) use self::session::Own;
 use self::session::{Session, Token};
 use crate::backoff::Backoff;
@@ -33,6 +35,7 @@ const MAX_MESSAGE: usize = 8 * 1024 * 1024;
 pub(crate) struct ControlPlane {
     channel: Channel,
     session: Session,
+    exchanges: Arc<Exchanges>,
 }
 
 /// For whom the gateway asks, beside itself.
@@ -55,30 +58,13 @@ impl ControlPlane {
         Self {
             session: Session::new(channel.clone(), own),
             channel,
+            exchanges: exchange::batches(),
         }
     }
 
     /// Logs in, and again before the token expires or when it was refused.
     pub(crate) async fn keep_logged_in(&self, stop: CancellationToken) {
         stop.run_until_cancelled(self.session.keep()).await;
-    }
-
-    /// Turns an assertion into a token. Repeats the same bytes, which is safe, while the control
-    /// plane is away and there is time.
-    ///
-    /// # Errors
-    /// `LOGIN_REFUSED` says that the control plane refused this login; anything else is a fault.
-    pub(crate) async fn exchange(
-        &self,
-        request: &pb::ExchangeAssertionRequest,
-        deadline: Deadline,
-    ) -> Result<pb::ExchangeAssertionResponse, Failure> {
-        repeat(deadline, |attempt| {
-            self.call(request.clone(), None, attempt, async |channel, request| {
-                sync(channel).exchange_assertion(request).await
-            })
-        })
-        .await
     }
 
     /// The revision that holds everything that was acknowledged before this call.

@@ -106,6 +106,7 @@ pub const SERVICES: &[Service] = &[
         ("Watch", Need::Gateway),
         ("GetRevision", Need::Gateway),
         ("ExchangeAssertion", Need::Gateway),
+        ("BatchExchangeAssertions", Need::Gateway),
         ("AuthorizeAdministrator", Need::GatewayAsking),
         ("ReportEvents", Need::Gateway),
         ("RevokePods", Need::Gateway),

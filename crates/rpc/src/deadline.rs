@@ -17,7 +17,7 @@ const MARGIN: Duration = Duration::from_millis(10);
 const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A moment after which nobody waits any more. Every wait inside a request inherits it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
 /// There was no result before the deadline.

@@ -1,11 +1,12 @@
 //! What both servers and every client share: errors on the wire, request IDs, deadlines,
-//! authorization, TLS, and the server and client themselves.
+//! authorization, TLS, calls that are answered together, and the server and client themselves.
 //!
 //! A server is started by [`server::bind`], then [`server::Bound::serve`] with an
 //! [`server::App`]. Its handlers read a request through [`request::RequestExt`] and answer
 //! [`error::Error`]; nothing else makes a `tonic::Status`.
 #![forbid(unsafe_code)]
 
+pub mod batches;
 pub mod caller;
 pub mod client;
 pub mod deadline;

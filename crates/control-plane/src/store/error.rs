@@ -7,7 +7,7 @@ use postern_core::permission::Permission;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 
-use super::batches::Gone;
+use postern_rpc::batches::Gone;
 
 /// A database that didn't do what it was asked to.
 #[derive(Debug, thiserror::Error)]

@@ -29,7 +29,6 @@ macro_rules! stepwise_on_engine {
 }
 
 mod access_keys;
-mod batches;
 mod document;
 mod error;
 mod events;

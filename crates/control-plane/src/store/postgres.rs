@@ -12,10 +12,10 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
-use super::batches::Limits;
 use super::hooks::Hooks;
 use super::patience::in_time;
 use super::{AuditSink, StoreError};
+use postern_rpc::batches::Limits;
 
 pub(super) use sql::Engine as Postgres;
 

@@ -14,9 +14,9 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::batches::Limits;
 use super::hooks::Hooks;
 use super::{AuditSink, StoreError};
+use postern_rpc::batches::Limits;
 
 pub(super) use sql::Engine as Sqlite;
 

@@ -3,7 +3,8 @@
 use jiff::SignedDuration;
 use postern_core::access_token::AccessToken;
 use postern_proto::pb;
-use postern_rpc::error::{LOGIN_REFUSED, Reason};
+use postern_proto::pb::exchange_outcome::Outcome;
+use postern_rpc::error::{Failure, LOGIN_REFUSED, Reason};
 use prost_types::FieldMask;
 use tonic::{Code, Response, Status};
 
@@ -194,6 +195,97 @@ async fn what_is_no_exchange_is_named() {
     let message = pb::ExchangeAssertionRequest::default();
     let answer = exchange(&world, &gateway, &message).await;
     assert_eq!(fields(answer), ["access_id", "request_id"]);
+}
+
+async fn exchange_all(
+    world: &World,
+    gateway: &Persona,
+    requests: Vec<pb::ExchangeAssertionRequest>,
+) -> Result<Response<pb::BatchExchangeAssertionsResponse>, Status> {
+    let message = pb::BatchExchangeAssertionsRequest { requests };
+    let request = gateway.request(message);
+    world.sync().batch_exchange_assertions(request).await
+}
+
+#[tokio::test]
+async fn assertions_that_come_together_are_answered_each_by_itself_and_in_their_order() {
+    let world = World::start().await;
+    let setup = world.setup().await;
+    let gateway = world.gateway().await;
+    let token = || AccessToken::generate().unwrap();
+    let (first, second) = (token(), token());
+    let good = world.assertion(&setup, &first, &pod("mypod1"));
+    let refused = world.assertion(&setup, &token(), &pod("mypod3"));
+    let other = world.assertion(&setup, &second, &pod("mypod1"));
+    let unnamed = pb::ExchangeAssertionRequest::default();
+    let requests = vec![
+        refused.clone(),
+        good.clone(),
+        unnamed,
+        good.clone(),
+        other.clone(),
+    ];
+    let answer = exchange_all(&world, &gateway, requests).await.unwrap();
+    let outcomes = answer.into_inner().outcomes;
+    let answers: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| match outcome.outcome.unwrap() {
+            Outcome::Response(response) => Ok(response.accessor),
+            Outcome::Failure(failure) => Err(Failure::said(
+                failure.code,
+                failure.message,
+                failure.details,
+            )),
+        })
+        .collect();
+    let [no, yes, invalid, again, another] = <[_; 5]>::try_from(answers).unwrap();
+    let no = no.unwrap_err();
+    assert_eq!(no.code, Code::Unauthenticated);
+    assert_eq!(no.reason, Some(Reason::LoginRefused));
+    assert_eq!(no.message, LOGIN_REFUSED);
+    let invalid = invalid.unwrap_err();
+    assert_eq!(invalid.code, Code::InvalidArgument);
+    assert_eq!(invalid.violations[0].field, "access_id");
+    let yes = yes.unwrap();
+    assert_eq!(again.unwrap(), yes, "the same assertion, the same token");
+    assert_ne!(another.unwrap(), yes);
+    for (message, event) in [
+        (refused, "login.denied"),
+        (good, "login.granted"),
+        (other, "login.granted"),
+    ] {
+        let events = world.events(&message.request_id).await;
+        assert_eq!(events[0].event, event);
+        assert_eq!(events.len(), 1);
+    }
+    for token in [first, second] {
+        let holder = Persona::bearer(token.expose());
+        let failure = failed(
+            world
+                .methods()
+                .list_auth_methods(holder.request(pb::ListAuthMethodsRequest::default()))
+                .await,
+        );
+        assert_eq!(failure.code, Code::PermissionDenied, "it is a token");
+    }
+}
+
+#[tokio::test]
+async fn together_come_1_to_32_assertions() {
+    let world = World::start().await;
+    let setup = world.setup().await;
+    let gateway = world.gateway().await;
+    for (count, good) in [(0, false), (1, true), (32, true), (33, false)] {
+        let requests = (0..count).map(|_| {
+            let token = AccessToken::generate().unwrap();
+            world.assertion(&setup, &token, &pod("mypod1"))
+        });
+        let answer = exchange_all(&world, &gateway, requests.collect()).await;
+        match good {
+            true => assert_eq!(answer.unwrap().into_inner().outcomes.len(), count),
+            false => assert_eq!(fields(answer), ["requests"]),
+        }
+    }
 }
 
 #[tokio::test]

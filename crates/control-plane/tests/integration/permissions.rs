@@ -209,6 +209,11 @@ async fn a_handful_by_hand() {
             DENIED,
         ),
         (
+            "GatewaySyncService/BatchExchangeAssertions",
+            Who::Workload,
+            DENIED,
+        ),
+        (
             "GatewaySyncService/AuthorizeAdministrator",
             Who::GatewayForUnnarrowed,
             DENIED,

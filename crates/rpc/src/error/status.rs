@@ -10,7 +10,7 @@ use postern_core::subject::SubjectLimit;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
-use super::{DOMAIN, Error, LOGIN_REFUSED, Reason};
+use super::{DOMAIN, Error, Failure, LOGIN_REFUSED, Reason};
 use crate::request_id::RequestId;
 
 /// Details travel in a header, and clients refuse headers beyond 16 KiB.
@@ -22,6 +22,13 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         log(&error);
         Self::with_error_details(error.code(), message(&error), details(&error))
+    }
+}
+
+impl Failure {
+    /// A status that came within a message: of one of several that were asked for in a call.
+    pub fn said(code: i32, message: String, details: Vec<u8>) -> Self {
+        Status::with_details(Code::from(code), message, details.into()).into()
     }
 }
 

@@ -165,6 +165,13 @@ impl GatewaySyncService for Handlers {
         Err(Error::LoginRefused.into())
     }
 
+    async fn batch_exchange_assertions(
+        &self,
+        _: Request<pb::BatchExchangeAssertionsRequest>,
+    ) -> Answer<pb::BatchExchangeAssertionsResponse> {
+        Err(Error::Unimplemented.into())
+    }
+
     async fn authorize_administrator(
         &self,
         _: Request<pb::AuthorizeAdministratorRequest>,

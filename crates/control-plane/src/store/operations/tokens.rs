@@ -73,6 +73,11 @@ impl Store {
         on_engine!(self.exchange(request))
     }
 
+    /// The same for those that came together, in their order.
+    pub(crate) async fn exchange_all(&self, requests: Vec<Exchange>) -> Read<Vec<Read<Exchanged>>> {
+        on_engine!(self.exchange_all(requests))
+    }
+
     /// Deletes the tokens of pods that are gone and remembers those pods, so that no login that is under way gives
     /// one of them another. How many tokens; `None`: the config isn't this gateway's.
     pub(crate) async fn revoke_pods(&self, revoke: &RevokePods) -> Read<Option<u64>> {

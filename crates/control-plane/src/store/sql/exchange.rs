@@ -17,9 +17,9 @@ use sqlx::Connection as _;
 use super::super::BEGIN_LOGIN;
 use super::kept::Lent;
 use super::{Connection, Engine, audit, signing_keys};
-use crate::store::batches::Worker;
 use crate::store::exchange::{self, Refusal};
 use crate::store::{Exchange, Exchanged, Granted, Inconsistent, Limited, StoreError, Unsigned};
+use postern_rpc::batches::Worker;
 
 /// A login that its method and its config speak for.
 struct Allowed {
@@ -57,6 +57,18 @@ impl Engine {
             Ok(answer) => answer,
             Err(gone) => Err(gone.into()),
         }
+    }
+
+    pub(in crate::store) async fn exchange_all(
+        self: &Arc<Self>,
+        requests: Vec<Exchange>,
+    ) -> Result<Vec<Answer>, StoreError> {
+        let worker = || Exchanges(Arc::clone(self));
+        let answers = self.exchanges.ask_all(requests, worker).await;
+        let answers = answers.into_iter();
+        Ok(answers
+            .map(|answer| answer.unwrap_or_else(|gone| Err(gone.into())))
+            .collect())
     }
 }
 

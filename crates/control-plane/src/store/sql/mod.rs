@@ -36,10 +36,10 @@ use sqlx::{Database, Pool, Transaction};
 use tokio::sync::watch;
 
 use super::{BATCHES, BEFORE_CONFIG_COMMIT, BEGIN_LOGIN, BEGIN_READ, BEGIN_WRITE, Db};
-use crate::store::batches::Batches;
 use crate::store::hooks::Hooks;
 use crate::store::parsed::Parsed;
 use crate::store::{Exchange, StoreError};
+use postern_rpc::batches::Batches;
 
 use config_write::ConfigWrite;
 use kept::Kept;

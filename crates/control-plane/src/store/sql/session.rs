@@ -17,9 +17,9 @@ use super::blocks::blocked_until;
 use super::kept::Lent;
 use super::revocations::revoked;
 use super::{Connection, Db, Engine, associations};
-use crate::store::batches::Worker;
 use crate::store::rows::TokenRow;
 use crate::store::{Ask, Inspection, Introspected, Session, StoreError};
+use postern_rpc::batches::Worker;
 
 pub(super) type Answer = Result<Option<Arc<Found>>, StoreError>;
 

@@ -6,29 +6,30 @@
 //! a whole batch is waiting: two halves would cost twice.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 /// Questions of one kind, and the workers that answer them.
-pub(super) struct Batches<Q, A> {
+pub struct Batches<Q, A> {
     state: Mutex<State<Q, A>>,
     limits: Limits,
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Workers that begin for a single question: while one waits for the database, the next does
     /// what it can.
-    pub(super) eager: usize,
+    pub eager: usize,
     /// Workers at once.
-    pub(super) workers: usize,
+    pub workers: usize,
     /// Questions in a batch.
-    pub(super) questions: usize,
+    pub questions: usize,
 }
 
 /// Answers batches, one after another, while there are any.
-pub(super) trait Worker<Q, A>: Send + 'static {
+pub trait Worker<Q, A>: Send + 'static {
     /// An answer to each question, in their order.
     fn answer(&mut self, questions: &[Q]) -> impl Future<Output = Vec<A>> + Send;
 }
@@ -36,7 +37,7 @@ pub(super) trait Worker<Q, A>: Send + 'static {
 /// The worker ended without an answer: it panicked, or the process is stopping.
 #[derive(Debug, thiserror::Error)]
 #[error("whoever should have answered is gone")]
-pub(super) struct Gone;
+pub struct Gone;
 
 struct State<Q, A> {
     waiting: VecDeque<(Q, oneshot::Sender<A>)>,
@@ -52,7 +53,7 @@ struct Place<Q, A> {
 // === impl Batches ===
 
 impl<Q: Send + Sync + 'static, A: Send + 'static> Batches<Q, A> {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
+    pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
@@ -64,15 +65,48 @@ impl<Q: Send + Sync + 'static, A: Send + 'static> Batches<Q, A> {
 
     /// The answer, which is worked on to its end even if the caller goes away meanwhile: then
     /// only this one answer is lost. `worker` is asked for when one more is needed.
-    pub(super) async fn ask<W: Worker<Q, A>>(
+    ///
+    /// # Errors
+    /// The worker is gone, with what it was asked.
+    pub async fn ask<W: Worker<Q, A>>(
         self: &Arc<Self>,
         question: Q,
         worker: impl FnOnce() -> W,
     ) -> Result<A, Gone> {
-        let (answer, answered) = oneshot::channel();
+        let mut answered = self.put(iter::once(question), worker);
+        match answered.pop() {
+            Some(answered) => answered.await.map_err(|_| Gone),
+            None => Err(Gone),
+        }
+    }
+
+    /// The same for questions that come together, and stay so where a batch has room for them. The
+    /// answers are in their order.
+    pub async fn ask_all<W: Worker<Q, A>>(
+        self: &Arc<Self>,
+        questions: Vec<Q>,
+        worker: impl FnOnce() -> W,
+    ) -> Vec<Result<A, Gone>> {
+        let mut answers = Vec::with_capacity(questions.len());
+        for answered in self.put(questions, worker) {
+            answers.push(answered.await.map_err(|_| Gone));
+        }
+        answers
+    }
+
+    fn put<W: Worker<Q, A>>(
+        self: &Arc<Self>,
+        questions: impl IntoIterator<Item = Q>,
+        worker: impl FnOnce() -> W,
+    ) -> Vec<oneshot::Receiver<A>> {
+        let mut answered = Vec::new();
         let place = {
             let mut state = self.lock();
-            state.waiting.push_back((question, answer));
+            for question in questions {
+                let (answer, receiver) = oneshot::channel();
+                state.waiting.push_back((question, answer));
+                answered.push(receiver);
+            }
             state.wants_worker(self.limits).then(|| {
                 state.workers += 1;
                 Place {
@@ -84,7 +118,7 @@ impl<Q: Send + Sync + 'static, A: Send + 'static> Batches<Q, A> {
         if let Some(place) = place {
             tokio::spawn(work(place, worker()));
         }
-        answered.await.map_err(|_| Gone)
+        answered
     }
 }
 
@@ -223,6 +257,20 @@ mod tests {
         let sizes: Vec<usize> = rest.into_iter().map(Result::unwrap).collect();
         assert_eq!(sizes, [3, 3, 3, 2, 2]);
         assert_eq!(bed.batches.lock().workers, 0);
+    }
+
+    #[tokio::test]
+    async fn those_who_come_together_are_in_one_batch_however_many_can_work() {
+        let bed = Bed::new(4, 10);
+        bed.let_go.add_permits(1);
+        let worker = || Counting {
+            let_go: Arc::clone(&bed.let_go),
+            busy: Arc::clone(&bed.busy),
+        };
+        let sizes = bed.batches.ask_all(vec![1, 2, 3], worker).await;
+        let sizes: Vec<usize> = sizes.into_iter().map(Result::unwrap).collect();
+        assert_eq!(sizes, [3, 3, 3]);
+        assert_eq!(bed.busy.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]

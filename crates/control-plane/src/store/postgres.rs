@@ -8,14 +8,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use postern_rpc::batches::Limits;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
 use super::hooks::Hooks;
 use super::patience::in_time;
 use super::{AuditSink, StoreError};
-use postern_rpc::batches::Limits;
 
 pub(super) use sql::Engine as Postgres;
 
@@ -93,7 +93,7 @@ async fn open(options: PgConnectOptions, sink: AuditSink) -> Result<Arc<Postgres
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(|connection, _| answers(connection, ANSWERS_WITHIN))
-        .after_release(|connection, _| answers(connection, FREE_WITHIN))
+        .after_release(|connection, _| is_free(connection, FREE_WITHIN))
         .connect_with(options)
         .await?;
     let engine = Arc::new(Postgres::new(pool.clone(), pool.clone(), Hooks::new(sink)));
@@ -110,6 +110,21 @@ fn answers(
     Box::pin(async move {
         match in_time(patience, connection.ping()).await {
             Some(answer) => answer.map(|()| true),
+            None => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
+        }
+    })
+}
+
+/// Whether it can be given to others. A `BEGIN` that was given up before its answer has opened a
+/// transaction that the pool knows nothing of, and what others did in it would be undone. Without
+/// one there is nothing to roll back but this transaction itself.
+fn is_free(
+    connection: &mut PgConnection,
+    patience: Duration,
+) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+    Box::pin(async move {
+        match in_time(patience, connection.execute("BEGIN; ROLLBACK")).await {
+            Some(answer) => answer.map(|_| true),
             None => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
         }
     })

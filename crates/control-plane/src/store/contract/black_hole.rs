@@ -270,3 +270,28 @@ async fn what_was_given_up_in_the_middle_takes_no_connections_place_for_ever() {
     barrier.rollback().await.unwrap();
     far.recovers().await;
 }
+
+/// A caller goes away while its transaction begins, and the database begins it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_was_given_up_at_its_beginning_leaves_no_open_transaction_to_others() {
+    let Some(far) = Far::new().await else {
+        return;
+    };
+    let mut barrier = PgConnection::connect(&far.near.url).await.unwrap();
+    let hold = "SELECT pg_advisory_lock(7306086897)";
+    sqlx::query(hold).execute(&mut barrier).await.unwrap();
+    {
+        let (access_id, key) = &far.clerk;
+        let login = log_in(access_id, key, &AccessToken::generate().unwrap());
+        tokio::select! {
+            done = far.store.log_in(&login) => panic!("it waits for the lock: {done:?}"),
+            () = waiting(&far.near, 1) => {}
+        }
+    }
+    let release = "SELECT pg_advisory_unlock(7306086897)";
+    sqlx::query(release).execute(&mut barrier).await.unwrap();
+    // It waits for every login that is open.
+    let cause = cause("write");
+    let write = far.store.create_role(&far.role, Intent::Write, &cause);
+    write.await.unwrap();
+}

@@ -95,6 +95,16 @@ fn a_first_start_needs_a_sound_bootstrap_file_and_a_safe_database() {
     let bootstrap = ["--bootstrap", "d/control-plane/bootstrap.json"];
     serve("sqlite:empty.db", &[]).fails(2, &["bootstrap"]);
     serve("mysql://x", &bootstrap).fails(2, &["--database-url"]);
+    for (flag, value) in [
+        ("--max-token-ttl", "25h"),
+        ("--max-token-ttl", "0"),
+        ("--max-token-ttl", "500ms"),
+        ("--max-token-life", "169h"),
+        ("--max-token-life", "a week"),
+    ] {
+        let more = [&bootstrap[..], &[flag, value]].concat();
+        serve("sqlite:empty.db", &more).fails(2, &[flag, value]);
+    }
     let remote = "postgres://user:pass-word@db.example.org/postern";
     let stderr = serve(remote, &bootstrap).fails(2, &["--database-url", "sslmode=verify-full"]);
     assert!(!stderr.contains("pass-word"), "{stderr}");

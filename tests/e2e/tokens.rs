@@ -1,6 +1,7 @@
 //! What a token is worth: asked about, renewed and ended, at both servers and by everybody.
 
 pub(crate) mod http;
+mod maxima;
 mod uses;
 
 use postern_dev::StackOptions;

@@ -12,6 +12,7 @@ use clap::Subcommand;
 use kube_sim::KubeSim;
 use postern_control_plane::SubjectLimits;
 use postern_control_plane::bootstrap::Bootstrap;
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_dev::deployment::{Deployment, InitOptions};
 use postern_dev::stack::cluster_state;
@@ -109,6 +110,7 @@ async fn control_plane(
         clock: Clock::system(),
         // There are few subjects here, and each logs in all the time.
         limits: SubjectLimits::OFF,
+        token_maxima: TokenMaxima::default(),
         // As in production: a line for each record, in a file here.
         audit: Box::new(std::fs::File::create(dir.join("audit.log"))?),
         audit_retention: None,

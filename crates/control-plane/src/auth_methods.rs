@@ -265,7 +265,7 @@ impl AuthMethods {
     ) -> Result<(pb::AuthMethod, Vec<pb::Warning>), Error> {
         let id = &stored.value.id;
         let keys = self.keys(id, id).await?;
-        let warnings = warnings::of(&stored.value, &keys.uses);
+        let warnings = warnings::of(&stored.value, &keys.uses, self.0.token_maxima);
         Ok((to_pb(stored, &keys), warnings))
     }
 

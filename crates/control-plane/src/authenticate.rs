@@ -79,6 +79,7 @@ impl AccessKeyAuth {
             user_agent: caller.user_agent.clone().unwrap_or_default(),
             request_id: caller.request_id.to_string(),
             now: self.context.now(),
+            maxima: self.context.token_maxima,
         };
         let logged_in = self.context.store.log_in(&login).await?;
         let granted = matches!(logged_in, LoggedIn::Granted { .. });

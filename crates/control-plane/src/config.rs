@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use jiff::SignedDuration;
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
@@ -32,6 +33,8 @@ pub struct Config {
     pub clock: Clock,
     /// What one workload may have.
     pub limits: SubjectLimits,
+    /// How long any token lives, whatever its method says.
+    pub token_maxima: TokenMaxima,
     /// Gets every committed audit record, one JSON object a line. The process's standard
     /// output, unless it is a test.
     pub audit: Box<dyn Write + Send>,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_core::jwt::IssuerUrl;
 use postern_core::own_keys::OwnKeys;
@@ -29,6 +30,7 @@ pub(crate) struct Context {
     pub(crate) certificates: GatewayCertificates,
     pub(crate) metrics: Metrics,
     pub(crate) limits: SubjectLimits,
+    pub(crate) token_maxima: TokenMaxima,
     /// Wakes the sweep before its time.
     pub(crate) swept_for: Arc<Notify>,
 }

@@ -124,6 +124,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
             ),
             metrics,
             limits: config.limits,
+            token_maxima: config.token_maxima,
             swept_for: Arc::default(),
         },
         metrics: registry,

@@ -22,7 +22,7 @@ mod token_life;
 pub use token_bounds::{PresentedLimit, TokenBounds, TokenTraits};
 pub use token_format::{TokenAudiences, TokenFormat, check_audience};
 pub use token_life::{
-    DEFAULT_TOKEN_TTL, MAX_TOKEN_TTL, TokenMaxTtl, TokenTtl, TokenTtlError, TokenUses,
+    DEFAULT_TOKEN_TTL, MAX_TOKEN_TTL, TokenMaxTtl, TokenMaxima, TokenTtl, TokenTtlError, TokenUses,
     TokenUsesError,
 };
 
@@ -133,6 +133,23 @@ impl AuthMethod {
             Kind::Kubernetes(kubernetes) => Some(kubernetes),
             Kind::AccessKey => None,
         }
+    }
+
+    /// Whether its tokens live no longer than a server lets them.
+    pub fn keeps(&self, maxima: TokenMaxima) -> bool {
+        let settings = &self.settings;
+        let longest = settings.token_max_ttl.map(Seconds::get);
+        settings.token_ttl.get() <= maxima.ttl.min(maxima.life)
+            && longest.is_none_or(|longest| longest <= maxima.life)
+    }
+
+    /// What it comes to on a server that lets no token live longer.
+    pub fn cap(&mut self, maxima: TokenMaxima) {
+        let settings = &mut self.settings;
+        settings.token_ttl = settings.token_ttl.at_most(maxima.ttl.min(maxima.life));
+        settings.token_max_ttl = settings
+            .token_max_ttl
+            .map(|longest| longest.at_most(maxima.life));
     }
 
     /// When a token that is issued now must end for good: no renewal goes beyond.

@@ -25,6 +25,9 @@ pub enum SecondsError {
 // === impl Seconds ===
 
 impl<const MAX: u64> Seconds<MAX> {
+    /// The maximum.
+    pub const MOST: u64 = MAX;
+
     /// From whole seconds and nanoseconds as protobuf's Duration has them; zero is none.
     ///
     /// # Errors
@@ -38,6 +41,12 @@ impl<const MAX: u64> Seconds<MAX> {
             Ok(s) if s > MAX => Err(SecondsError::TooLong(seconds, MAX)),
             Ok(s) => Ok(Some(Self(s))),
         }
+    }
+
+    /// The same, or `most` if that is less.
+    #[must_use]
+    pub fn at_most(self, most: Duration) -> Self {
+        Self(self.0.min(most.as_secs()))
     }
 
     /// How many.

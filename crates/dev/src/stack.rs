@@ -11,6 +11,7 @@ use postern_control_plane::SubjectLimits;
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapFileError};
 use postern_control_plane::key_file::{self, KeyFileError};
 use postern_control_plane::{self as control_plane, DatabaseUrlError};
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_data_plane::{self as data_plane, config::ConfigError};
 use postern_rpc::server;
@@ -270,6 +271,7 @@ impl Stack {
             issuer: None,
             clock: self.clock.clone(),
             limits: self.subject_limits,
+            token_maxima: TokenMaxima::default(),
             audit: (self.audit)(),
             audit_retention: None,
         });

@@ -18,25 +18,6 @@ fn made(world: &World, name: &str) -> String {
     mine.unwrap()["request_id"].as_str().unwrap().to_owned()
 }
 
-/// The world's control plane as an operator starts it, on the same address and database.
-fn serve(world: &World) -> Process {
-    let deployment = world.stack().deployment();
-    let (certificate, key) = deployment.control_plane_tls();
-    let listen = world.stack().control_plane_url().replace("https://", "");
-    let file = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
-    let flags = [
-        ("--database-url", world.stack().database_url().to_owned()),
-        ("--key-file", file(deployment.control_plane_keys())),
-        ("--tls-cert", file(certificate)),
-        ("--tls-key", file(key)),
-        ("--listen", listen),
-        ("--audit-retention", "1".to_owned()),
-    ];
-    let mut args = vec!["control-plane", "serve"];
-    args.extend(flags.iter().flat_map(|(flag, value)| [*flag, value]));
-    Process::start(&world.admin, world.admin.home(), "serve", &args)
-}
-
 fn old_records_go_and_the_rest_is_whole(database_url: Option<String>) {
     let mut world = World::behind(
         THREE_DAYS,
@@ -50,7 +31,7 @@ fn old_records_go_and_the_rest_is_whole(database_url: Option<String>) {
     world.stop_gateway();
     world.stop_control_plane();
 
-    let mut serving = serve(&world);
+    let mut serving = Process::control_plane(&world, &["--audit-retention", "1"]);
     serving.wait_for("removed audit records that are older than the retention");
     world
         .admin

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{Cli, eventually};
+use super::{Cli, World, eventually};
 
 /// A running command; killed when dropped.
 pub(crate) struct Process {
@@ -22,6 +22,25 @@ pub(crate) fn free_port() -> u16 {
 }
 
 impl Process {
+    /// The world's control plane as an operator starts it, on the same address and database.
+    pub(crate) fn control_plane(world: &World, more: &[&str]) -> Self {
+        let deployment = world.stack().deployment();
+        let (certificate, key) = deployment.control_plane_tls();
+        let listen = world.stack().control_plane_url().replace("https://", "");
+        let file = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let flags = [
+            ("--database-url", world.stack().database_url().to_owned()),
+            ("--key-file", file(deployment.control_plane_keys())),
+            ("--tls-cert", file(certificate)),
+            ("--tls-key", file(key)),
+            ("--listen", listen),
+        ];
+        let mut args = vec!["control-plane", "serve"];
+        args.extend(flags.iter().flat_map(|(flag, value)| [*flag, value]));
+        args.extend(more);
+        Self::start(&world.admin, world.admin.home(), "serve", &args)
+    }
+
     /// Its outputs go to `name.out` and `name.err` in `folder`.
     pub(crate) fn start(cli: &Cli, folder: &Path, name: &str, args: &[&str]) -> Self {
         let output = |suffix: &str| File::create(folder.join(format!("{name}.{suffix}"))).unwrap();

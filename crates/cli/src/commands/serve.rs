@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
@@ -9,6 +10,7 @@ use postern_control_plane::SubjectLimits;
 use postern_control_plane::bootstrap::{Bootstrap, BootstrapError};
 use postern_control_plane::key_file::{self, KeyFileError};
 use postern_control_plane::{ServeError, SigningKeysError};
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_core::ip::{IpBlock, IpBlockError};
 use postern_core::jwt::IssuerUrl;
@@ -22,6 +24,7 @@ use tracing::info;
 
 use crate::failure::{Exit, Failure};
 use crate::flags::{OutputFlags, present};
+use crate::values::{Unit, duration};
 
 use super::key_file::GenerateArgs;
 
@@ -77,6 +80,8 @@ pub(crate) struct ControlPlaneServeArgs {
     limits: LimitFlags,
     #[command(flatten)]
     subject_limits: SubjectLimitFlags,
+    #[command(flatten)]
+    token_maxima: TokenMaximaFlags,
     /// Remove audit records that are older than so many days; without it they are kept for ever
     #[arg(
         long,
@@ -163,6 +168,27 @@ struct SubjectLimitFlags {
         default_value_t = 100
     )]
     subject_live_tokens: u32,
+}
+
+/// What no auth method's token goes beyond.
+#[derive(Debug, Args)]
+struct TokenMaximaFlags {
+    /// Longest life of any token, in minutes or such as 1h; at most 24h
+    #[arg(
+        long,
+        env = "POSTERN_MAX_TOKEN_TTL",
+        value_name = "MINUTES",
+        default_value = "24h"
+    )]
+    max_token_ttl: String,
+    /// The same in all, renewals included; at most 168h (7 days)
+    #[arg(
+        long,
+        env = "POSTERN_MAX_TOKEN_LIFE",
+        value_name = "MINUTES",
+        default_value = "168h"
+    )]
+    max_token_life: String,
 }
 
 #[derive(Debug, Args)]
@@ -278,6 +304,7 @@ async fn serve_control_plane(args: &ControlPlaneServeArgs) -> Result<(), Failure
         issuer: issuer.transpose()?,
         clock: Clock::system(),
         limits: args.subject_limits.limits(),
+        token_maxima: args.token_maxima.maxima()?,
         audit: Box::new(std::io::stdout()),
         audit_retention: args.audit_retention.map(days),
     };
@@ -335,6 +362,30 @@ impl SubjectLimitFlags {
             login_burst: self.subject_login_burst,
             live_tokens: self.subject_live_tokens,
         }
+    }
+}
+
+impl TokenMaximaFlags {
+    fn maxima(&self) -> Result<TokenMaxima, Failure> {
+        let most = TokenMaxima::default();
+        Ok(TokenMaxima {
+            ttl: life("--max-token-ttl", &self.max_token_ttl, most.ttl)?,
+            life: life("--max-token-life", &self.max_token_life, most.life)?,
+        })
+    }
+}
+
+fn life(flag: &str, text: &str, most: Duration) -> Result<Duration, Failure> {
+    let given = duration(flag, text, Unit::Minutes)?;
+    let whole = u64::try_from(given.seconds)
+        .ok()
+        .filter(|_| given.nanos == 0);
+    match whole.map(Duration::from_secs) {
+        Some(life) if !life.is_zero() && life <= most => Ok(life),
+        _ => Err(Failure::usage(format!(
+            "{flag}: `{text}` must be whole seconds, more than 0 and at most {} h",
+            most.as_secs() / 3600
+        ))),
     }
 }
 

@@ -1,21 +1,35 @@
 //! What is accepted and should still be looked at.
 
-use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes};
+use postern_core::auth_method::{Audiences, AuthMethod, Kubernetes, TokenMaxima};
 use postern_core::pod_scope::PodScope;
 use postern_proto::pb;
 
 use crate::store::KeyUses;
 
-pub(super) fn of(method: &AuthMethod, uses: &KeyUses) -> Vec<pb::Warning> {
+pub(super) fn of(method: &AuthMethod, uses: &KeyUses, maxima: TokenMaxima) -> Vec<pb::Warning> {
+    let capped = capped(method, maxima);
     let Some(kubernetes) = method.kubernetes() else {
-        return Vec::new();
+        return capped.into_iter().collect();
     };
     let audience = audience(kubernetes);
     let legacy = legacy(kubernetes);
     let pods = pods(kubernetes);
     let keys = expiring_in_use(method, kubernetes, uses);
     let once = audience.into_iter().chain(legacy).chain(pods);
-    once.chain(keys).collect()
+    once.chain(capped).chain(keys).collect()
+}
+
+fn capped(method: &AuthMethod, maxima: TokenMaxima) -> Option<pb::Warning> {
+    let TokenMaxima { ttl, life } = maxima;
+    (!method.keeps(maxima)).then(|| {
+        let message = format!(
+            "this control plane gives no token more than {} s, and {} s in all \
+             (--max-token-ttl, --max-token-life)",
+            ttl.min(life).as_secs(),
+            life.as_secs()
+        );
+        warning("TOKEN_LIFE_CAPPED", "token_ttl", &message)
+    })
 }
 
 fn audience(kubernetes: &Kubernetes) -> Option<pb::Warning> {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use postern_core::access_id::AccessType;
 use postern_core::audit::flood::MAX_WINDOWS;
 use postern_core::audit::{Component, Event, EventKind};
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_core::own_keys::OwnKeys;
 use postern_rpc::caller::Caller;
@@ -55,6 +56,7 @@ async fn opened(folder: &TempDir, admin: &AccessId, key: &AccessKey) -> Context 
         issuer: None,
         clock: Clock::new(noon),
         limits: SubjectLimits::default(),
+        token_maxima: TokenMaxima::default(),
         audit: Box::new(std::io::sink()),
         audit_retention: None,
     };

@@ -11,7 +11,7 @@ use postern_core::access_id::AccessId;
 use postern_core::access_token::{Accessor, TokenHash};
 use postern_core::association::RequiredSubClaims;
 use postern_core::audit::{Component, Event, EventKind};
-use postern_core::auth_method::AuthMethod;
+use postern_core::auth_method::{AuthMethod, TokenMaxima};
 use postern_core::facts::SubClaims;
 use postern_core::ip::IpBlock;
 use postern_core::jwt;
@@ -166,6 +166,7 @@ pub(crate) struct LogIn {
     pub(crate) user_agent: String,
     pub(crate) request_id: String,
     pub(crate) now: Timestamp,
+    pub(crate) maxima: TokenMaxima,
 }
 
 /// What became of a [`LogIn`]. Both are on record.
@@ -236,6 +237,7 @@ pub(crate) struct Exchange {
     pub(crate) request_id: String,
     pub(crate) now: Timestamp,
     pub(crate) limits: SubjectLimits,
+    pub(crate) maxima: TokenMaxima,
 }
 
 /// What became of an [`Exchange`].

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::{Accessor, TokenHash};
+use postern_core::auth_method::TokenMaxima;
 use postern_core::facts::SubClaims;
 use postern_core::resource_id::GatewayName;
 use postern_core::role::{Capability, ResourcePath};
@@ -103,6 +104,7 @@ pub(crate) struct Renewal {
     pub(crate) token: TokenHash,
     pub(crate) shown: Shown,
     pub(crate) cause: Cause,
+    pub(crate) maxima: TokenMaxima,
 }
 
 /// A token and its new end.

@@ -201,6 +201,7 @@ impl Tokens {
             token,
             shown: about.shown_here(),
             cause: about.cause(&self.0, None),
+            maxima: self.0.token_maxima,
         };
         let renewed = self.0.store.renew(&renewal).await?;
         let granted = matches!(renewed, Renewed::Until(_));

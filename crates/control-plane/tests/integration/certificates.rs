@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use postern_control_plane::SubjectLimits;
 use postern_control_plane::{BindError, Config};
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_proto::pb;
 use postern_proto::pb::access_key_auth_service_client::AccessKeyAuthServiceClient;
@@ -51,6 +52,7 @@ fn config(folder: &TempDir, ca: &TestCa, admin: &Key, gateway: &Key) -> Config {
         issuer: None,
         clock: Clock::system(),
         limits: SubjectLimits::default(),
+        token_maxima: TokenMaxima::default(),
         audit: Box::new(std::io::sink()),
         audit_retention: None,
     }

@@ -2,6 +2,7 @@
 
 use postern_control_plane::Config;
 use postern_control_plane::SubjectLimits;
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_proto::pb;
 use postern_proto::pb::server_info_service_client::ServerInfoServiceClient;
@@ -75,6 +76,7 @@ async fn it_serves_tls_on_the_same_port() {
         issuer: None,
         clock: Clock::system(),
         limits: SubjectLimits::default(),
+        token_maxima: TokenMaxima::default(),
         audit: Box::new(std::io::sink()),
         audit_retention: None,
     };

@@ -12,6 +12,7 @@ use postern_control_plane::bootstrap::{Bootstrap, BootstrapAdmin, BootstrapGatew
 use postern_control_plane::{Bound, Config, ServeError};
 use postern_core::access_id::{AccessId, AccessType};
 use postern_core::access_token::AccessKey;
+use postern_core::auth_method::TokenMaxima;
 use postern_core::clock::Clock;
 use postern_core::own_keys::OwnKeys;
 use postern_proto::pb;
@@ -426,6 +427,7 @@ fn config(
         issuer: None,
         clock: clock.clock(),
         limits: SubjectLimits::default(),
+        token_maxima: TokenMaxima::default(),
         audit: Box::new(audit.clone()),
         audit_retention: None,
     }

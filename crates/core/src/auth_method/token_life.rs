@@ -13,6 +13,15 @@ pub const MAX_TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a token may live in all: more than 0 and at most 7 days, in whole seconds.
 pub type TokenMaxTtl = Seconds<{ 7 * 24 * 60 * 60 }>;
 
+/// The most that a server gives any token, whatever its method says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenMaxima {
+    /// At once.
+    pub ttl: Duration,
+    /// In all, renewals included.
+    pub life: Duration,
+}
+
 /// More than 0 and at most 24 hours, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenTtl(Duration);
@@ -46,6 +55,18 @@ pub enum TokenUsesError {
     TooMany(i64),
 }
 
+// === impl TokenMaxima ===
+
+impl Default for TokenMaxima {
+    /// What a method can say at most: 24 hours, and 7 days in all.
+    fn default() -> Self {
+        Self {
+            ttl: MAX_TOKEN_TTL,
+            life: Duration::from_secs(TokenMaxTtl::MOST),
+        }
+    }
+}
+
 // === impl TokenTtl ===
 
 impl TokenTtl {
@@ -67,6 +88,11 @@ impl TokenTtl {
     /// The duration.
     pub fn get(self) -> Duration {
         self.0
+    }
+
+    /// The same, or `most` if that is less.
+    pub(super) fn at_most(self, most: Duration) -> Self {
+        Self(self.0.min(most))
     }
 }
 

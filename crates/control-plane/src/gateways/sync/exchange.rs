@@ -175,6 +175,7 @@ impl GatewaySync {
             request_id: request_id.to_string(),
             now,
             limits: self.context.limits,
+            maxima: self.context.token_maxima,
         })
     }
 }

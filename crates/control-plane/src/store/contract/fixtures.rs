@@ -8,7 +8,7 @@ use postern_core::access_token::{AccessToken, Accessor, TokenHash};
 use postern_core::assertion::{self, Terms};
 use postern_core::auth_method::{
     Audiences, AuthMethod, Kind, Kubernetes, MethodKey, PresentedLimit, Settings, TokenBounds,
-    TokenFormat, TokenMaxTtl, TokenTtl, TokenUses,
+    TokenFormat, TokenMaxTtl, TokenMaxima, TokenTtl, TokenUses,
 };
 use postern_core::facts::{Facts, VerificationMode};
 use postern_core::k8s_auth_config::{Issuers, ReviewerView, Timeouts, TokenExp};
@@ -286,6 +286,7 @@ impl<'b> Login<'b> {
             request_id: request_id.to_owned(),
             now: self.now,
             limits: SubjectLimits::OFF,
+            maxima: TokenMaxima::default(),
         }
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postern_core::access_token::{AccessKey, AccessToken, Accessor};
 use postern_core::audit::EventKind;
-use postern_core::auth_method::{Settings, TokenMaxTtl, TokenTtl, TokenUses};
+use postern_core::auth_method::{Settings, TokenMaxTtl, TokenMaxima, TokenTtl, TokenUses};
 use postern_core::reason::DenyReason;
 use uuid::Uuid;
 
 use super::bed::Bed;
 use super::fixtures::{self, Login, cause, later, noon};
+use super::tokens::log_in;
 use crate::store::{
     Cause, Etag, EventFilter, Exchange, Exchanged, Granted, Intent, LogIn, MethodRef, Prolonged,
     Renewal, Renewed, Revocation, Shown, SpeaksFor, WhichToken,
@@ -20,6 +21,7 @@ super::on_both_engines! {
     a_revoked_token_is_worth_nothing_and_revoking_again_is_no_fault,
     the_end_of_nothing_is_on_record_for_administrators_only,
     a_token_of_an_access_key_is_renewed_up_to_the_most_that_it_may_live,
+    no_token_lives_longer_than_the_server_lets_it_whatever_its_method_says,
     what_isnt_renewed_says_so_and_what_is_dead_too,
     a_workloads_token_is_renewed_by_its_own_pod_only,
     a_renewal_is_repeated_and_gives_the_first_answer_again,
@@ -71,6 +73,7 @@ async fn administrator(bed: &Bed, edit: impl FnOnce(&mut Settings)) -> AccessTok
         user_agent: "test".to_owned(),
         request_id: "login".to_owned(),
         now: noon(),
+        maxima: TokenMaxima::default(),
     };
     bed.store.log_in(&login).await.unwrap();
     token
@@ -84,6 +87,7 @@ async fn renew(bed: &Bed, token: &AccessToken, now: Timestamp, request_id: &str)
             through: None,
         },
         cause: at(now, request_id),
+        maxima: TokenMaxima::default(),
     };
     bed.store.renew(&renewal).await.unwrap()
 }
@@ -151,6 +155,84 @@ async fn a_token_of_an_access_key_is_renewed_up_to_the_most_that_it_may_live(bed
     let record = bed.record("first").await;
     assert_eq!(record.kind, EventKind::TokenRenewed);
     assert_eq!(record.accessor, first.accessor.as_str());
+}
+
+/// 5 minutes, and 7½ in all.
+fn few() -> TokenMaxima {
+    TokenMaxima {
+        ttl: Duration::from_secs(300),
+        life: Duration::from_secs(450),
+    }
+}
+
+async fn no_token_lives_longer_than_the_server_lets_it_whatever_its_method_says(bed: Bed) {
+    // Before the server's maxima were lowered.
+    let long = |settings: &mut Settings| {
+        settings.token_ttl = TokenTtl::parse(3600, 0).unwrap();
+        settings.token_max_ttl = TokenMaxTtl::parse(7200, 0).unwrap();
+    };
+    let old = administrator(&bed, long).await;
+    let renewal = |now: Timestamp| Renewal {
+        token: old.hash(),
+        shown: Shown {
+            client_ip: Some("10.1.1.1".parse().unwrap()),
+            through: None,
+        },
+        cause: at(now, "renewal"),
+        maxima: few(),
+    };
+    let renewed = until(bed.store.renew(&renewal(later(300))).await.unwrap());
+    assert_eq!(renewed.expire_time, later(3600), "no renewal takes away");
+    assert_eq!(renewed.max_expire_time, later(3600));
+
+    let mut method = fixtures::administrator("long");
+    long(&mut method.settings);
+    let (key, token) = (
+        AccessKey::generate().unwrap(),
+        AccessToken::generate().unwrap(),
+    );
+    bed.store
+        .create_auth_method(&method, Some(&key.hash()), Intent::Write, &cause("setup"))
+        .await
+        .unwrap();
+    let login = LogIn {
+        maxima: few(),
+        ..log_in(&method.access_id, &key, &token)
+    };
+    bed.store.log_in(&login).await.unwrap();
+    assert!(is_good(&bed, &token, later(299)).await);
+    assert!(!is_good(&bed, &token, later(300)).await);
+
+    let (method, key) = bed.method("m").await;
+    let gateway = bed.gateway("g").await;
+    let config = bed.config(&gateway, "c", &method).await.value;
+    let mut login = Login::new(&method, &key, &gateway, &config);
+    let request = Exchange {
+        maxima: few(),
+        ..login.request("pod")
+    };
+    let first = granted(bed.store.exchange(&request).await.unwrap());
+    assert_eq!(first.expire_time, later(300));
+    let renewal = Exchange {
+        maxima: few(),
+        ..again(&mut login, "renewed", later(250))
+    };
+    let renewed = granted(bed.store.exchange(&renewal).await.unwrap());
+    assert_eq!(renewed.expire_time, later(450), "in all");
+
+    let mut login = Login::new(&method, &key, &gateway, &config);
+    let given = granted(bed.store.exchange(&login.request("more")).await.unwrap());
+    assert_eq!(given.expire_time, later(600));
+    let renewal = Exchange {
+        maxima: few(),
+        ..again(&mut login, "capped", later(500))
+    };
+    let renewed = granted(bed.store.exchange(&renewal).await.unwrap());
+    assert_eq!(
+        renewed.expire_time,
+        later(600),
+        "neither taken away nor given"
+    );
 }
 
 async fn what_isnt_renewed_says_so_and_what_is_dead_too(bed: Bed) {

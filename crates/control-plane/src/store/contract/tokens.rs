@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::{AccessKey, AccessToken, Accessor, TokenHash};
 use postern_core::audit::EventKind;
-use postern_core::auth_method::{AuthMethod, Settings};
+use postern_core::auth_method::{AuthMethod, Settings, TokenMaxima};
 
 use super::bed::Bed;
 use super::fixtures::{self, cause, gateway, identity, later, noon};
@@ -41,6 +41,7 @@ pub(super) fn log_in(access_id: &AccessId, key: &AccessKey, token: &AccessToken)
         speaks_for: SpeaksFor::Any,
         request_id: "login".to_owned(),
         now: noon(),
+        maxima: TokenMaxima::default(),
     }
 }
 

@@ -120,6 +120,10 @@ impl TokenRow {
         self.format == format(true)
     }
 
+    pub(in crate::store) fn issue_time(&self) -> Result<Timestamp, Inconsistent> {
+        self.at().time("issue_time", self.issue_time)
+    }
+
     /// The token with a later end: never beyond its last, and never an earlier one.
     pub(in crate::store) fn renewed(&self, until: Timestamp) -> Result<Granted, Inconsistent> {
         let at = self.at();

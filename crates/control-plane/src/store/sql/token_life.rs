@@ -55,9 +55,10 @@ impl Engine {
         }
         let token = row.introspected(Vec::new())?;
         let method = auth_methods::get_by_access_id(&mut tx, &token.access_id).await?;
-        let Some(method) = method.map(|method| method.value) else {
+        let Some(mut method) = method.map(|method| method.value) else {
             return Ok(Renewed::Dead);
         };
+        method.cap(renewal.maxima);
         let longest = longest.min(method.max_expire_time(token.issue_time));
         // No renewal takes anything away.
         let end = life_from(&method, now).min(longest).max(token.expire_time);

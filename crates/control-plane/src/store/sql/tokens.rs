@@ -105,7 +105,8 @@ type Decision = Result<Allowed, KeyDenial>;
 
 async fn decide(connection: &mut Connection, login: &LogIn) -> Result<Decision, StoreError> {
     let method = auth_methods::get_by_access_id(connection, &login.access_id).await?;
-    if let Some(method) = method {
+    if let Some(mut method) = method {
+        method.value.cap(login.maxima);
         return administrator(connection, login, &method.value).await;
     }
     let row: Option<GatewayRow> = sqlx::query_as("SELECT * FROM gateways WHERE access_id = $1")

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use postern_core::access_id::AccessId;
-use postern_core::auth_method::AuthMethod;
+use postern_core::auth_method::{AuthMethod, TokenMaxima};
 use postern_core::reason::DenyReason;
 use sqlx::{Database, FromRow, Row as _};
 use uuid::Uuid;
@@ -99,6 +99,7 @@ async fn decide(
     request: &Exchange,
 ) -> Result<Decision, StoreError> {
     let method = rules.method(connection, &request.access_id).await?;
+    let method = method.map(|method| method.map(|method| under(method, request.maxima)));
     let verified = match &method {
         Ok(Some(method)) => Some(exchange::verify(request, method)),
         Ok(None) | Err(_) => None,
@@ -146,6 +147,14 @@ async fn decide(
             Err(refusal.of_config(&method, &config))
         }
     }))
+}
+
+/// The method as it is on a server that gives no token more.
+fn under(mut method: Arc<AuthMethod>, maxima: TokenMaxima) -> Arc<AuthMethod> {
+    if !method.keeps(maxima) {
+        Arc::make_mut(&mut method).cap(maxima);
+    }
+    method
 }
 
 // === impl Ground ===

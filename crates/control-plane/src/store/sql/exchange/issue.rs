@@ -124,7 +124,9 @@ async fn find_renewed(
                 Standing::Refused(DenyReason::RenewedTokenOfAnother)
             }
             Some(row) => {
-                login.renews = Some(row.renewed(login.allowed.grant.expire_time())?);
+                let Allowed { method, grant, .. } = &login.allowed;
+                let longest = method.max_expire_time(row.issue_time()?);
+                login.renews = Some(row.renewed(grant.expire_time().min(longest))?);
                 match row.is_jwt() {
                     true => claims::find_first(connection, login).await?,
                     false => {

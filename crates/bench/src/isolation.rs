@@ -23,7 +23,7 @@ use tonic::Request;
 use crate::client::{Client, Logins, channel};
 use crate::deployment::{NAME, Setup};
 use crate::kubernetes::ApiServer;
-use crate::report::{Series, table};
+use crate::measured::{Series, table};
 use crate::rounds::{Limits, Round, round};
 use crate::tokens::{REST, Tokens};
 

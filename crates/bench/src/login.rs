@@ -18,8 +18,9 @@ use crate::database::Postgres;
 use crate::deployment::{NAME, Postern};
 use crate::http2::Endpoint;
 use crate::kubernetes::ApiServer;
+use crate::measured::{Measured, Ratio, Series};
 use crate::process::{self, Group, Server};
-use crate::report::{Ratio, Report, Series, Share};
+use crate::report::{Report, Share};
 use crate::rounds::{Limits, Round, count, round};
 use crate::tokens::{REST, Tokens};
 
@@ -85,7 +86,7 @@ pub(crate) async fn run(args: LoginArgs) -> Result<ExitCode> {
     } else {
         writeln!(out, "{}", report.text())?;
     }
-    Ok(if report.is_clean() {
+    Ok(if report.measured.is_clean() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -365,8 +366,7 @@ fn summary(args: &LoginArgs, turns: Vec<Turns>, commits: Vec<(Round, Round)>) ->
         round_seconds: args.seconds,
         tokens: 0,
         rest_seconds: 0,
-        series,
-        ratios,
+        measured: Measured { series, ratios },
         added_alone_ms,
         sign_us: 0.0,
         verify_us: 0.0,

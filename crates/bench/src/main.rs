@@ -10,6 +10,7 @@ mod isolation;
 mod kubernetes;
 mod live;
 mod login;
+mod measured;
 mod process;
 mod report;
 mod rounds;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::TokensArgs;
-use crate::report::{Ratio, Series, table};
+use crate::measured::{Measured, Ratio, Series};
 use crate::rounds::Round;
 
 const GIB: f64 = 1_073_741_824.0;
@@ -23,8 +23,8 @@ pub(super) struct Report {
     /// Of the table with its indexes.
     table_gib: f64,
     fill_seconds: f64,
-    series: Vec<Series>,
-    ratios: Vec<Ratio>,
+    #[serde(flatten)]
+    measured: Measured,
     expired_tokens: u64,
     /// From the first that went to the last; absent: nothing was swept.
     sweep_seconds: Option<f64>,
@@ -55,7 +55,7 @@ impl Turns {
         names: [&'static str; 4],
         ratios: [&'static str; 2],
         clients: usize,
-    ) -> (Vec<Series>, Vec<Ratio>) {
+    ) -> Measured {
         let named = names.into_iter().zip(&self.0);
         let series: Vec<_> = named
             .map(|(name, rounds)| Series::new(name, clients, rounds))
@@ -66,7 +66,7 @@ impl Turns {
             _ => None,
         });
         let ratios = ratios.collect();
-        (series, ratios)
+        Measured { series, ratios }
     }
 }
 
@@ -80,7 +80,7 @@ impl Report {
         sweep_seconds: Option<f64>,
         revocation: Revocation,
     ) -> Self {
-        let (mut series, mut ratios) = turns.compared(
+        let mut measured = turns.compared(
             [
                 "exchange, empty",
                 "exchange, full",
@@ -98,9 +98,7 @@ impl Report {
                 "introspect, sweeping",
             ];
             let compared = ["exchange, sweeping / empty", "introspect, sweeping / empty"];
-            let (more, others) = swept.compared(names, compared, args.clients);
-            series.extend(more);
-            ratios.extend(others);
+            measured.extend(swept.compared(names, compared, args.clients));
         }
         #[expect(
             clippy::cast_precision_loss,
@@ -114,8 +112,7 @@ impl Report {
             live_tokens: args.live,
             table_gib,
             fill_seconds,
-            series,
-            ratios,
+            measured,
             expired_tokens: args.expired,
             sweep_seconds,
             revocation,
@@ -124,70 +121,34 @@ impl Report {
 
     /// Whether all that was asked was answered well.
     pub(super) fn is_clean(&self) -> bool {
-        self.series.iter().all(|series| series.errors == 0)
+        self.measured.is_clean()
     }
 
     pub(super) fn text(&self) -> String {
         let mut text = format!(
-            "{} live tokens ({:.1} GiB with indexes, filled in {:.0} s); {} processors; {} rounds of {} s of each, in turn\n\n{}\n\n",
+            "{} live tokens ({:.1} GiB with indexes, filled in {:.0} s); {} processors; {} rounds of {} s of each, in turn\n\n{}",
             self.live_tokens,
             self.table_gib,
             self.fill_seconds,
             self.processors,
             self.rounds,
             self.round_seconds,
-            self.calls(),
+            self.measured.figures(),
         );
-        for Ratio {
-            name,
-            value,
-            between: (low, high),
-        } in &self.ratios
-        {
-            // Writing to a string can't fail.
-            let _ = writeln!(
-                text,
-                "{name}: {value:.2} ({low:.2} to {high:.2} in a round)"
-            );
-        }
         if let Some(seconds) = self.sweep_seconds {
+            // Writing to a string can't fail.
             let _ = writeln!(
                 text,
                 "{} expired tokens were swept in {seconds:.0} s",
                 self.expired_tokens
             );
         }
-        // Writing to a string can't fail.
         let _ = writeln!(
             text,
             "all were revoked by one call in {:.2} s, {} of them counted",
             self.revocation.seconds, self.revocation.counted
         );
-        for series in self.series.iter().filter(|series| series.errors > 0) {
-            let error = series.first_error.as_deref().unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "{}: {} errors; the first: {error}",
-                series.name, series.errors
-            );
-        }
+        text.push_str(&self.measured.faults());
         text
-    }
-
-    fn calls(&self) -> comfy_table::Table {
-        let mut table = table(&["", "per second", "p50 ms", "p90 ms", "p99 ms", "max ms"]);
-        for series in &self.series {
-            let mut row = vec![series.name.to_owned()];
-            match &series.figures {
-                Some(f) => {
-                    row.push(format!("{:.0}", f.per_second));
-                    let latencies = [f.p50_ms, f.p90_ms, f.p99_ms, f.max_ms];
-                    row.extend(latencies.map(|ms| format!("{ms:.2}")));
-                }
-                None => row.push("no figure".to_owned()),
-            }
-            table.add_row(row);
-        }
-        table
     }
 }

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::{ControlPlane, away, no_answer, repeat, sync};
 
-/// While one call is under way, a second one goes out with who came meanwhile.
+/// Who comes while a call is under way is in the next one; more than a call holds get a second.
 const BATCHES: Limits = Limits {
     eager: 1,
     workers: 8,

@@ -1,5 +1,6 @@
 //! Roles, from the command line to what a token may do.
 
+mod apply;
 mod authorize;
 mod gateways;
 

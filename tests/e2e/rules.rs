@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Method, World};
+use crate::support::{Method, Output, World};
 
 const NAMESPACE: [&str; 2] = ["--bound-namespaces", "my-namespace-a"];
 
@@ -276,6 +276,26 @@ fn a_file_makes_a_method_and_its_config_with_secrets_from_elsewhere() {
 }
 
 #[test]
+fn a_key_that_was_made_is_shown_though_no_gateway_answers_for_what_comes_after_it() {
+    let mut world = World::start();
+    world.stop_gateway();
+    let method = "kind: AuthMethod\nname: m\nkubernetes: {rules: [{namespaces: [a]}]}\n";
+    let config = "kind: K8sAuthConfig\nname: m\nauth_method: m\nk8s_host: https://10.0.0.1:6443\n";
+    let file = format!("{method}---\n{config}");
+    let Output {
+        code,
+        stdout,
+        stderr,
+    } = world.admin.run_with_stdin(&["apply", "-f", "-"], &file);
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("document 2"), "{stderr}");
+    assert!(
+        stdout.contains("Private key (shown this once): "),
+        "{stdout}"
+    );
+}
+
+#[test]
 fn a_file_that_is_not_understood_whole_changes_nothing() {
     let world = World::shared();
     let good = "kind: AuthMethod\nname: apply/good\nkubernetes: {rules: [{namespaces: [a]}]}\n";
@@ -288,9 +308,19 @@ fn a_file_that_is_not_understood_whole_changes_nothing() {
             "kind: AuthMethod\nname: x\nkubernets: {}",
             "kubernets: is no field",
         ),
-        ("kind: Role\nname: x", "`Role` is neither"),
+        ("kind: Rule\nname: x", "`Rule` is none of AuthMethod, Role"),
         ("name: x", "kind: is missing"),
         ("kind: AuthMethod", "name: is missing"),
+        (
+            "kind: Role\nname: x\nrules: [{path: /a, capabilities: [write]}]",
+            "capabilities[0]: `write` is no",
+        ),
+        ("kind: Association\nrole: x", "auth_method: is missing"),
+        ("kind: Association\nauth_method: x", "role: is missing"),
+        (
+            "kind: Association\nauth_method: x\nrole: y\nname: z",
+            "name: is for the server to say",
+        ),
         (
             "kind: AuthMethod\nname: x\naccess_id: p-abcdefghijkl",
             "access_id: is for the server to say",

@@ -1,14 +1,17 @@
 //! `postern apply -f FILE`: what a file says becomes so, and nothing that it doesn't say changes.
 
+mod association;
 mod auth_method;
 mod document;
 mod k8s_auth_config;
 mod reader;
+mod role;
 
 use std::collections::BTreeSet;
 
 use clap::Args;
 use postern_proto::convert;
+use prost::Message;
 use prost_types::FieldMask;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
@@ -18,9 +21,9 @@ use self::document::{Document, Kind};
 use crate::failure::{Exit, Failure};
 use crate::flags::{Connection, OutputFlags};
 use crate::output::{self, Format};
-use crate::session::Session;
+use crate::session::{Administrator, Session};
 
-/// Make auth methods and K8s auth configs what a file says; fields that it doesn't name stay
+/// Make auth methods, roles, associations and K8s auth configs what a file says; fields that it doesn't name stay
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
     /// YAML or JSON, one or several documents; `-` is standard input
@@ -32,6 +35,15 @@ pub(crate) struct ApplyArgs {
     /// Send the secrets of K8s auth configs that exist already again
     #[arg(long)]
     replace_secrets: bool,
+}
+
+/// What applies a file.
+struct Run<'a> {
+    args: &'a ApplyArgs,
+    session: Session,
+    administrator: Administrator,
+    /// All that the file names, of which a dry run makes nothing.
+    coming: BTreeSet<String>,
 }
 
 /// What became of a document.
@@ -64,32 +76,19 @@ pub(crate) async fn run(
     flags: &OutputFlags,
 ) -> Result<(), Failure> {
     let mut documents = reader::read(&args.file)?;
-    // Configs name methods.
+    // Who names another comes after it.
     documents.sort_by_key(|document| document.kind);
     let session = Session::open(connection)?;
-    let administrator = session.administrator().await?;
+    let run = Run {
+        args,
+        administrator: session.administrator().await?,
+        session,
+        coming: documents.iter().map(Document::full_name).collect(),
+    };
     let mut outcomes = Vec::with_capacity(documents.len());
-    let (methods, configs): (Vec<_>, Vec<_>) = documents
-        .into_iter()
-        .partition(|document| document.kind == Kind::AuthMethod);
-    for document in &methods {
-        let outcome = auth_method::apply(&administrator, document, args.dry_run).await;
+    for document in &documents {
+        let outcome = run.apply(document).await;
         note_outcome(args, flags, outcome, document, &mut outcomes)?;
-    }
-    if !configs.is_empty() {
-        let gateway = session.gateway_administrator().await?;
-        let coming: BTreeSet<&str> = methods.iter().map(|m| m.name.as_str()).collect();
-        let apply = k8s_auth_config::Apply {
-            gateway: &gateway,
-            control_plane: &administrator,
-            dry_run: args.dry_run,
-            replace_secrets: args.replace_secrets,
-            coming: &coming,
-        };
-        for document in &configs {
-            let outcome = apply.run(document).await;
-            note_outcome(args, flags, outcome, document, &mut outcomes)?;
-        }
     }
     print(flags, &outcomes)
 }
@@ -166,6 +165,32 @@ fn shown(value: &Value, hidden: &[&str]) -> Result<String, Failure> {
         .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))
 }
 
+// === impl Run ===
+
+impl Run<'_> {
+    async fn apply(&self, document: &Document) -> Result<Outcome, Failure> {
+        match document.kind {
+            Kind::AuthMethod => auth_method::apply(self, document).await,
+            Kind::Role => role::apply(self, document).await,
+            Kind::Association => association::apply(self, document).await,
+            Kind::K8sAuthConfig => {
+                let gateway = self.session.gateway_administrator().await?;
+                k8s_auth_config::apply(self, &gateway, document).await
+            }
+        }
+    }
+
+    /// What is there; `None`: nothing yet, in a dry run of a file that makes it.
+    fn found<T>(&self, found: Result<T, Failure>, full_name: &str) -> Result<Option<T>, Failure> {
+        let comes = || self.args.dry_run && self.coming.contains(full_name);
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(failure) if failure.exit() == Exit::NotFound && comes() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
 // === impl Done ===
 
 impl Done {
@@ -182,6 +207,34 @@ impl Done {
 // === impl Outcome ===
 
 impl Outcome {
+    /// What differs between two states of what the document is about.
+    fn new<M: Message>(
+        document: &Document,
+        done: Done,
+        before: Option<&M>,
+        after: &M,
+    ) -> Result<Self, Failure> {
+        let kind = document.kind;
+        let state = |state: &M| output::message(&kind.message(), state);
+        let before = before.map(state).transpose()?;
+        let name = document.full_name();
+        Ok(Self {
+            diff: difference(&name, before.as_ref(), &state(after)?, kind.output_only())?,
+            name,
+            done,
+            made: None,
+        })
+    }
+
+    fn not_checked(document: &Document) -> Self {
+        Self {
+            name: document.full_name(),
+            done: Done::NotChecked,
+            diff: String::new(),
+            made: None,
+        }
+    }
+
     fn document(&self) -> Value {
         let mut document = json!({
             "name": self.name,

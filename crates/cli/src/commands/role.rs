@@ -181,7 +181,8 @@ fn show(role: &pb::Role, text: &str, flags: &OutputFlags) -> Result<(), Failure>
     output::print(flags.format(), &output::message(MESSAGE, role)?, text)
 }
 
-async fn read(administrator: &Administrator, name: String) -> Result<pb::Role, Failure> {
+/// By its full name.
+pub(crate) async fn read(administrator: &Administrator, name: String) -> Result<pb::Role, Failure> {
     let request = pb::GetRoleRequest { name };
     let response = administrator
         .call(&request, |channel, request| async move {

@@ -4,19 +4,15 @@ use postern_proto::pb;
 use postern_proto::pb::auth_method::Type;
 use postern_proto::pb::auth_method_service_client::AuthMethodServiceClient as Client;
 
-use super::document::{Document, Kind};
-use super::{Done, Made, Outcome, difference, mask};
+use super::document::Document;
+use super::{Done, Made, Outcome, Run, mask};
 use crate::commands::auth_method::keys::{self, KeyPair};
 use crate::commands::auth_method::{read, warn};
 use crate::failure::{Exit, Failure};
-use crate::output;
 use crate::session::Administrator;
 
-pub(super) async fn apply(
-    administrator: &Administrator,
-    document: &Document,
-    dry_run: bool,
-) -> Result<Outcome, Failure> {
+pub(super) async fn apply(run: &Run<'_>, document: &Document) -> Result<Outcome, Failure> {
+    let (administrator, dry_run) = (&run.administrator, run.args.dry_run);
     match read(administrator, &document.name).await {
         Ok(current) => update(administrator, document, &current, dry_run).await,
         Err(failure) if failure.exit() == Exit::NotFound => {
@@ -61,7 +57,10 @@ async fn create(
         access_id,
         private_key,
     });
-    outcome(document, Done::Created, None, &created, made)
+    Ok(Outcome {
+        made,
+        ..Outcome::new(document, Done::Created, None, &created)?
+    })
 }
 
 async fn update(
@@ -80,12 +79,12 @@ async fn update(
         validate_only: true,
     };
     if document.body.is_empty() {
-        return outcome(document, Done::Unchanged, Some(current), current, None);
+        return Outcome::new(document, Done::Unchanged, Some(current), current);
     }
     let then = send(administrator, &request).await?;
-    let would = outcome(document, Done::Changed, Some(current), &then, None)?;
+    let would = Outcome::new(document, Done::Changed, Some(current), &then)?;
     if would.diff.is_empty() {
-        return outcome(document, Done::Unchanged, Some(current), &then, None);
+        return Outcome::new(document, Done::Unchanged, Some(current), &then);
     }
     if dry_run {
         return Ok(would);
@@ -108,26 +107,4 @@ async fn send(
         warn(&response.warnings);
     }
     Ok(response.auth_method.unwrap_or_default())
-}
-
-fn outcome(
-    document: &Document,
-    done: Done,
-    before: Option<&pb::AuthMethod>,
-    after: &pb::AuthMethod,
-    made: Option<Made>,
-) -> Result<Outcome, Failure> {
-    let message = Kind::AuthMethod.message();
-    let before = before
-        .map(|before| output::message(&message, before))
-        .transpose()?;
-    let after = output::message(&message, after)?;
-    let name = format!("authMethods/{}", document.name);
-    let hidden = Kind::AuthMethod.output_only();
-    Ok(Outcome {
-        diff: difference(&name, before.as_ref(), &after, hidden)?,
-        name,
-        done,
-        made,
-    })
 }

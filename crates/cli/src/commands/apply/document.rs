@@ -6,7 +6,7 @@ use prost::Message;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, MessageDescriptor,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::failure::{Exit, Failure};
 
@@ -14,12 +14,15 @@ use crate::failure::{Exit, Failure};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     AuthMethod,
+    Role,
+    Association,
     K8sAuthConfig,
 }
 
 /// A document whose names are all known.
 pub(super) struct Document {
     pub(super) kind: Kind,
+    /// Of an association, which has none: whose tokens have which role.
     pub(super) name: String,
     /// For messages: which document of which file.
     pub(super) place: String,
@@ -34,11 +37,18 @@ pub(super) struct Document {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: &[Self] = &[Self::AuthMethod, Self::K8sAuthConfig];
+    const ALL: &[Self] = &[
+        Self::AuthMethod,
+        Self::Role,
+        Self::Association,
+        Self::K8sAuthConfig,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::AuthMethod => "AuthMethod",
+            Self::Role => "Role",
+            Self::Association => "Association",
             Self::K8sAuthConfig => "K8sAuthConfig",
         }
     }
@@ -47,10 +57,22 @@ impl Kind {
         format!("postern.v1.{}", self.as_str())
     }
 
+    /// What stands before its name.
+    const fn collection(self) -> &'static str {
+        match self {
+            Self::AuthMethod => "authMethods",
+            Self::Role => "roles",
+            Self::Association => "associations",
+            Self::K8sAuthConfig => "k8sAuthConfigs",
+        }
+    }
+
     /// Fields that servers write. In a file they would look as if they did something.
     pub(super) const fn output_only(self) -> &'static [&'static str] {
         match self {
             Self::AuthMethod => &["name", "access_id", "meta", "access_key"],
+            Self::Role => &["name", "meta", "built_in"],
+            Self::Association => &["name", "meta"],
             Self::K8sAuthConfig => &[
                 "name",
                 "meta",
@@ -79,10 +101,11 @@ impl Document {
             return Err(at(Failure::usage("is no mapping of names to values")));
         };
         let kind = kind(&mut map).map_err(at)?;
-        let name = text(&mut map, "name").map_err(at)?;
-        let Some(name) = name else {
-            return Err(at(Failure::usage("name: is missing")));
+        let name = match kind {
+            Kind::Association => association_name(&mut map),
+            _ => required(&mut map, "name"),
         };
+        let name = name.map_err(at)?;
         let (mut secrets, mut auth_method) = (Map::new(), None);
         if kind == Kind::K8sAuthConfig {
             auth_method = text(&mut map, "auth_method").map_err(at)?;
@@ -113,6 +136,18 @@ impl Document {
         })
     }
 
+    /// As the API and messages name what it is about.
+    pub(super) fn full_name(&self) -> String {
+        format!("{}/{}", self.kind.collection(), self.name)
+    }
+
+    /// Whether both say what one and the same thing is to be.
+    pub(super) fn is_of_same(&self, other: &Self) -> bool {
+        let same = self.kind == other.kind && self.name == other.name;
+        let claims = |document: &Self| document.body.get("sub_claims").cloned();
+        same && (self.kind != Kind::Association || claims(self) == claims(other))
+    }
+
     /// The message that the fields make.
     pub(super) fn message<M: Message + Default>(&self) -> Result<M, Failure> {
         let descriptor = descriptor(&self.kind.message())?;
@@ -127,13 +162,34 @@ impl Document {
 
 fn kind(map: &mut Map<String, Value>) -> Result<Kind, Failure> {
     let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-    let known = known.join(" or ");
+    let known = known.join(", ");
     let Some(text) = text(map, "kind")? else {
-        return Err(Failure::usage(format!("kind: is missing: say {known}")));
+        return Err(Failure::usage(format!(
+            "kind: is missing: say one of {known}"
+        )));
     };
     let kind = Kind::ALL.iter().find(|kind| kind.as_str() == text);
     kind.copied()
-        .ok_or_else(|| Failure::usage(format!("kind: `{text}` is neither {known}")))
+        .ok_or_else(|| Failure::usage(format!("kind: `{text}` is none of {known}")))
+}
+
+/// Without a leading `/`, which the API drops.
+fn required(map: &mut Map<String, Value>, name: &str) -> Result<String, Failure> {
+    let text = text(map, name)?;
+    let text = text.ok_or_else(|| Failure::usage(format!("{name}: is missing")))?;
+    Ok(text.trim_start_matches('/').to_owned())
+}
+
+/// Takes plain names, as everywhere in a file.
+fn association_name(map: &mut Map<String, Value>) -> Result<String, Failure> {
+    let mut plain = Vec::new();
+    for (field, kind) in [("auth_method", Kind::AuthMethod), ("role", Kind::Role)] {
+        let name = required(map, field)?;
+        let full = format!("{}/{name}", kind.collection());
+        map.insert(field.to_owned(), Value::from(full));
+        plain.push(name);
+    }
+    Ok(plain.join(" has "))
 }
 
 fn text(map: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Failure> {
@@ -174,7 +230,7 @@ fn fields(
             continue;
         };
         let value = if field.is_map() {
-            value
+            mapped(&field, value)
         } else {
             listed(faults, &place, &field, value)
         };
@@ -185,6 +241,26 @@ fn fields(
         }
     }
     fields
+}
+
+/// Where a map holds lists, plain ones are taken for the message that the API has for them.
+fn mapped(field: &FieldDescriptor, value: Value) -> Value {
+    let prost_reflect::Kind::Message(entry) = field.kind() else {
+        return value;
+    };
+    match (entry.map_entry_value_field().kind(), value) {
+        (prost_reflect::Kind::Message(message), Value::Object(map))
+            if message.full_name() == "postern.v1.StringList" =>
+        {
+            let list = |value| match value {
+                Value::Array(values) => json!({ "values": values }),
+                other => other,
+            };
+            let lists = map.into_iter().map(|(name, value)| (name, list(value)));
+            Value::Object(lists.collect())
+        }
+        (_, value) => value,
+    }
 }
 
 fn listed(faults: &mut Violations, place: &str, field: &FieldDescriptor, value: Value) -> Value {

@@ -1,32 +1,34 @@
 //! K8s auth configs. Their secrets come from files and variables, and can't be compared with what
 //! is stored: they go in when a config is created, and again only when that is asked for.
 
-use std::collections::BTreeSet;
-
 use postern_proto::pb;
 use postern_proto::pb::k8s_auth_config_service_client::K8sAuthConfigServiceClient as Client;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::document::{Document, Kind};
-use super::{Done, Outcome, difference, mask};
+use super::document::Document;
+use super::{Done, Outcome, Run, mask};
 use crate::commands::auth_method::{self, warn};
 use crate::commands::k8s_auth_config::read;
 use crate::failure::{Exit, Failure};
 use crate::session::Administrator;
-use crate::{output, values};
+use crate::values;
 
-pub(super) struct Apply<'a> {
-    pub(super) gateway: &'a Administrator,
-    pub(super) control_plane: &'a Administrator,
-    pub(super) dry_run: bool,
-    pub(super) replace_secrets: bool,
-    /// Methods of the same file, which a dry run hasn't made.
-    pub(super) coming: &'a BTreeSet<&'a str>,
+struct Apply<'a> {
+    run: &'a Run<'a>,
+    gateway: &'a Administrator,
+}
+
+pub(super) async fn apply(
+    run: &Run<'_>,
+    gateway: &Administrator,
+    document: &Document,
+) -> Result<Outcome, Failure> {
+    Apply { run, gateway }.run(document).await
 }
 
 impl Apply<'_> {
-    pub(super) async fn run(&self, document: &Document) -> Result<Outcome, Failure> {
+    async fn run(&self, document: &Document) -> Result<Outcome, Failure> {
         let secrets = secrets(document)?;
         let mut config: pb::K8sAuthConfig = document.message()?;
         let mut mask = mask(&document.body);
@@ -37,12 +39,7 @@ impl Apply<'_> {
                 ));
             }
             let Some(access_id) = self.access_id(method).await? else {
-                return Ok(Outcome {
-                    name: format!("k8sAuthConfigs/{}", document.name),
-                    done: Done::NotChecked,
-                    diff: String::new(),
-                    made: None,
-                });
+                return Ok(Outcome::not_checked(document));
             };
             config.access_id = Some(access_id);
             mask.paths.push("access_id".to_owned());
@@ -58,17 +55,9 @@ impl Apply<'_> {
 
     /// `None`: the method is one that this run would have made first.
     async fn access_id(&self, method: &str) -> Result<Option<String>, Failure> {
-        match auth_method::read(self.control_plane, method).await {
-            Ok(method) => Ok(Some(method.access_id)),
-            Err(failure)
-                if self.dry_run
-                    && failure.exit() == Exit::NotFound
-                    && self.coming.contains(method) =>
-            {
-                Ok(None)
-            }
-            Err(failure) => Err(failure),
-        }
+        let found = auth_method::read(&self.run.administrator, method).await;
+        let found = self.run.found(found, &format!("authMethods/{method}"))?;
+        Ok(found.map(|method| method.access_id))
     }
 
     async fn create(
@@ -82,7 +71,7 @@ impl Apply<'_> {
             k8s_auth_config_id: document.name.clone(),
             k8s_auth_config: Some(config),
             secrets: Some(secrets),
-            validate_only: self.dry_run,
+            validate_only: self.run.args.dry_run,
         };
         let response = self
             .gateway
@@ -92,7 +81,7 @@ impl Apply<'_> {
             .await?;
         warn(&response.warnings);
         let created = response.k8s_auth_config.unwrap_or_default();
-        outcome(document, Done::Created, None, &created)
+        Outcome::new(document, Done::Created, None, &created)
     }
 
     async fn update(
@@ -105,7 +94,7 @@ impl Apply<'_> {
     ) -> Result<Outcome, Failure> {
         config.name.clone_from(&current.name);
         config.meta.clone_from(&current.meta);
-        let replacing = self.replace_secrets && !document.secrets.is_empty();
+        let replacing = self.run.args.replace_secrets && !document.secrets.is_empty();
         let mut request = pb::UpdateK8sAuthConfigRequest {
             k8s_auth_config: Some(config),
             update_mask: Some(mask),
@@ -113,11 +102,11 @@ impl Apply<'_> {
             validate_only: true,
         };
         let then = self.send(&request).await?;
-        let would = outcome(document, Done::Changed, Some(current), &then)?;
+        let would = Outcome::new(document, Done::Changed, Some(current), &then)?;
         if would.diff.is_empty() && !replacing {
-            return outcome(document, Done::Unchanged, Some(current), &then);
+            return Outcome::new(document, Done::Unchanged, Some(current), &then);
         }
-        if !self.dry_run {
+        if !self.run.args.dry_run {
             request.validate_only = false;
             self.send(&request).await?;
         }
@@ -135,7 +124,7 @@ impl Apply<'_> {
             })
             .await
             .map_err(|failure| {
-                if self.replace_secrets {
+                if self.run.args.replace_secrets {
                     failure
                 } else {
                     failure.hint("secrets of a config that exists are sent with --replace-secrets")
@@ -184,25 +173,4 @@ fn secret(place: &str, source: &Value) -> Result<SecretString, Failure> {
             "{place}: must be {{file: PATH}} or {{env: VARIABLE}}: a secret has no place in this file"
         ))),
     }
-}
-
-fn outcome(
-    document: &Document,
-    done: Done,
-    before: Option<&pb::K8sAuthConfig>,
-    after: &pb::K8sAuthConfig,
-) -> Result<Outcome, Failure> {
-    let message = Kind::K8sAuthConfig.message();
-    let before = before
-        .map(|before| output::message(&message, before))
-        .transpose()?;
-    let after = output::message(&message, after)?;
-    let name = format!("k8sAuthConfigs/{}", document.name);
-    let hidden = Kind::K8sAuthConfig.output_only();
-    Ok(Outcome {
-        diff: difference(&name, before.as_ref(), &after, hidden)?,
-        name,
-        done,
-        made: None,
-    })
 }

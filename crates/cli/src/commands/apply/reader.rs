@@ -32,7 +32,7 @@ pub(super) fn read(path: &str) -> Result<Vec<Document>, Failure> {
 
 fn check_names(documents: &[Document]) -> Result<(), Failure> {
     for (i, document) in documents.iter().enumerate() {
-        let same = |other: &&Document| other.kind == document.kind && other.name == document.name;
+        let same = |other: &&Document| other.is_of_same(document);
         if let Some(before) = documents[..i].iter().find(same) {
             let fault = format!("{} stands in {} too", document.name, before.place);
             return Err(Failure::usage(fault).at(&document.place));

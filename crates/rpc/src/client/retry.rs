@@ -49,11 +49,12 @@ where
     Fut: Future<Output = Result<Response<T>, Status>>,
 {
     let mut backoff = FIRST_PAUSE;
+    let mut before: Option<Failure> = None;
     loop {
         let failure = match deadline.run(op()).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
             Ok(Err(status)) => Failure::from(status),
-            Err(_) => return Err(Failure::deadline_exceeded()),
+            Err(_) => Failure::deadline_exceeded(),
         };
         let pause = jittered(
             failure
@@ -66,10 +67,11 @@ where
             .retry_after
             .is_some_and(|after| deadline.remaining() <= after);
         if !again(&failure) || too_late || deadline.remaining() <= pause {
-            return Err(failure);
+            return Err(failure.after(before.as_ref()));
         }
         tokio::time::sleep(pause).await;
         backoff = (backoff * 2).min(MAX_PAUSE);
+        before = Some(failure);
     }
 }
 
@@ -80,4 +82,37 @@ fn jittered(pause: Duration) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "a jitter needs no precision")]
     let fraction = random as f64 / u64::MAX as f64;
     pause + pause.mul_f64(fraction / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tonic::Code;
+
+    use super::*;
+    use crate::error::{Error, Outage};
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_the_deadline_ends_is_told_what_went_wrong_before() {
+        let mut tries = 0;
+        let deadline = Deadline::after(Duration::from_secs(1));
+        let op = || {
+            tries += 1;
+            let first = tries == 1;
+            async move {
+                match first {
+                    true => {
+                        let away = Error::unavailable(Outage::Database, "nothing listens", "");
+                        Err::<Response<()>, _>(Status::from(away))
+                    }
+                    false => pending().await,
+                }
+            }
+        };
+        let failure = retry(deadline, op).await.unwrap_err();
+        assert_eq!(failure.code, Code::DeadlineExceeded);
+        let message = "no answer before the deadline; before that: nothing listens";
+        assert_eq!(failure.message, message);
+    }
 }

@@ -87,6 +87,17 @@ impl From<Status> for Failure {
 }
 
 impl Failure {
+    /// The same of a try that came after another one, if it only says that the deadline passed.
+    #[must_use]
+    pub(crate) fn after(mut self, before: Option<&Self>) -> Self {
+        if let Some(before) = before
+            && self.code == Code::DeadlineExceeded
+        {
+            self.message = format!("{}; before that: {}", self.message, before.message);
+        }
+        self
+    }
+
     /// The deadline passed on the caller's side.
     pub(crate) fn deadline_exceeded() -> Self {
         Self {

@@ -411,7 +411,7 @@ fn records_are_found_by_what_they_say_and_exported_as_lines_of_json() {
         0
     );
     let unknown = world.admin.run(&["audit", "list", "--event", "login.deny"]);
-    unknown.fails(2, &["is none of the events"]);
+    unknown.fails(2, &["--event <EVENT>", "login.denied, "]);
 
     let file = world.admin.home().join("export.jsonl");
     let export = [

@@ -111,3 +111,79 @@ fn the_first_key_of_a_file_is_said_to_seal() {
     let second = cli.ok(&[&generate[..], &["--id=k2"]].concat());
     assert!(second.contains("It opens only"), "{second}");
 }
+
+#[test]
+fn what_a_command_doesnt_know_is_named_by_its_flag() {
+    let world = World::shared();
+    world.admin.ok(&["create-role", "-n", "flags/role"]);
+    let assoc = |more: &[&str]| -> Vec<String> {
+        let args = ["assoc-role-am", "-r", "flags/role"];
+        [&args[..], more]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    for (args, parts) in [
+        // Neither is taken for the name or the UID that stands there.
+        (
+            words("block pod --uid 5b7b1a3e-0000-4000-8000-000000000002"),
+            ["'--uid'", "<UID>"],
+        ),
+        (
+            words("block service-account --for 1h a/b"),
+            ["'--for'", "block service-account"],
+        ),
+        // A workload's token alone says which of two renewals is meant.
+        (
+            words("token renew --token t-x --k8s-service-account-token-file pod.token"),
+            ["--access-id", "--k8s-auth-config-name"],
+        ),
+        (
+            words("token renew --token t-x --access-id p-AAAAAAAAAAkA"),
+            ["required", "--k8s-auth-config-name"],
+        ),
+        (
+            words("update-assoc -a nope"),
+            ["--assoc-id: is no association's ID", "association list"],
+        ),
+        (
+            words("delete-assoc -a associations/nope"),
+            ["--assoc-id", "association list"],
+        ),
+        (
+            assoc(&["-a", "nobody"]),
+            ["--am-name: there is no such", "[association.auth_method]"],
+        ),
+        (
+            words("audit list --event login"),
+            ["--event <EVENT>", "login.denied, "],
+        ),
+        (
+            words("create-role -n flags/more --permission nope"),
+            [
+                "--permission: `nope` is no permission",
+                "describe-permissions",
+            ],
+        ),
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        world.admin.run(&args).fails(2, &parts);
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_is_said_once() {
+    let world = World::start();
+    let disable = [
+        "auth-method",
+        "update",
+        "access-key",
+        "-n",
+        "admin",
+        "--disabled",
+    ];
+    let stderr = world.admin.run(&disable).fails(1, &["is the last way in"]);
+    assert_eq!(stderr.matches("is the last way in").count(), 1, "{stderr}");
+}

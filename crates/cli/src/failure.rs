@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use postern_core::invalid::Invalid;
-use postern_rpc::error::{Failure as RpcFailure, Reason};
+use postern_rpc::error::{Blocker, Failure as RpcFailure, Reason};
 use tonic::Code;
 
 use crate::flags;
@@ -111,7 +111,9 @@ impl Failure {
                 .hint("look at what is there now, and run the command again"),
             (_, Code::FailedPrecondition) => {
                 let mut this = Self::new(exit, failure.message.clone());
-                for blocker in &failure.blockers {
+                // A single one is the message.
+                let said = |blocker: &&Blocker| failure.message.contains(&blocker.description);
+                for blocker in failure.blockers.iter().filter(|blocker| !said(blocker)) {
                     this = this.hint(format!("{}: {}", blocker.subject, blocker.description));
                 }
                 this

@@ -55,7 +55,7 @@ pub(crate) fn take_hyphens(command: Command) -> Command {
                 arg.get_action(),
                 clap::ArgAction::Set | clap::ArgAction::Append
             );
-            if is_value && takes_value {
+            if is_value && takes_value && !arg.is_positional() {
                 arg.allow_hyphen_values(true)
             } else {
                 arg
@@ -220,6 +220,10 @@ pub(crate) fn of_field(field: &str) -> Option<&'static str> {
     };
     Some(match bare.as_str() {
         "auth_method_id" | "k8s_auth_config_id" | "gateway_id" | "name" => "--name",
+        "association.auth_method" => "--am-name",
+        "association.role" => "--role-name",
+        "association.sub_claims" => "--sub-claims",
+        "role.permissions" => "--permission",
         "gateway.url" => "--url",
         "gateway.description" => "--description",
         "description" => "--description",

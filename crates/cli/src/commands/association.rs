@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use postern_proto::pb;
 use postern_proto::pb::association_service_client::AssociationServiceClient as Client;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::role;
 use crate::failure::Failure;
@@ -133,10 +134,13 @@ pub(crate) async fn run(
 
 fn full_name(id: &str) -> Result<String, Failure> {
     let id = present("--assoc-id", id)?;
-    Ok(match id.starts_with("associations/") {
-        true => id,
-        false => format!("associations/{id}"),
-    })
+    let uid = id.trim_start_matches("associations/");
+    match uid.parse::<Uuid>() {
+        Ok(uid) => Ok(format!("associations/{uid}")),
+        Err(_) => Err(Failure::usage(
+            "--assoc-id: is no association's ID: `postern association list` shows them",
+        )),
+    }
 }
 
 fn method_name(flag: &str, name: &str) -> Result<String, Failure> {

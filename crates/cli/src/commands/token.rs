@@ -77,16 +77,21 @@ pub(crate) struct RenewArgs {
     #[command(flatten)]
     token: TokenArgs,
     /// Of a workload's token: the auth method's access ID, p-…
-    #[arg(long, short = 'i', value_name = "ID")]
+    #[arg(
+        long,
+        short = 'i',
+        value_name = "ID",
+        requires = "k8s_auth_config_name"
+    )]
     access_id: Option<String>,
     /// Of a workload's token: the K8s auth config's name at the gateway
     #[arg(long, value_name = "NAME", requires = "access_id")]
     k8s_auth_config_name: Option<String>,
     /// A current service-account token, as it is or in base64
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", requires = "k8s_auth_config_name")]
     k8s_service_account_token: Option<String>,
     /// File of a current service-account token [default: the pod's mounted token]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "k8s_auth_config_name")]
     k8s_service_account_token_file: Option<String>,
 }
 

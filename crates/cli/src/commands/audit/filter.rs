@@ -1,7 +1,9 @@
 //! Which records: flags.
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use jiff::{SignedDuration, Timestamp};
+use postern_core::audit::EventKind;
 use postern_proto::pb;
 
 use crate::failure::Failure;
@@ -11,7 +13,8 @@ use crate::values;
 #[derive(Debug, Args)]
 pub(super) struct FilterFlags {
     /// Such as login.denied
-    #[arg(long, value_name = "EVENT")]
+    #[arg(long, value_name = "EVENT", hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(EventKind::ALL.iter().map(|kind| kind.as_str())))]
     event: Option<String>,
     /// Of an auth method
     #[arg(long, value_name = "ACCESS_ID")]

@@ -187,3 +187,24 @@ fn what_stands_in_the_way_is_said_once() {
     let stderr = world.admin.run(&disable).fails(1, &["is the last way in"]);
     assert_eq!(stderr.matches("is the last way in").count(), 1, "{stderr}");
 }
+
+#[test]
+fn a_list_that_ends_early_says_so_beside_the_data() {
+    let world = World::start();
+    for name in ["a", "b"] {
+        world.admin.ok(&["create-role", "-n", name]);
+    }
+    let all = world.admin.json(&["list-roles"])["roles"]
+        .as_array()
+        .unwrap()
+        .len();
+    for (limit, more) in [(all - 1, true), (all, false), (all + 1, false)] {
+        let output = world
+            .admin
+            .run(&["list-roles", "--json", "--limit", &limit.to_string()]);
+        let said = format!("only the first {limit}; there are more (--limit)");
+        assert_eq!(output.stderr.contains(&said), more, "{}", output.stderr);
+        let roles = output.document()["roles"].as_array().unwrap().len();
+        assert_eq!(roles, limit.min(all));
+    }
+}

@@ -20,19 +20,23 @@ use crate::key::{KeyId, PublicKey, SigningAlgorithm, SigningKey};
 
 /// The longest token that is read, in bytes.
 pub const MAX_LENGTH: usize = 16 * 1024;
+/// The longest claims that a token is made of, in bytes of JSON: in base64, with header, issuer and
+/// signature beside them, they are below [`MAX_LENGTH`].
+pub const MAX_CLAIMS_LENGTH: usize = 11 * 1024;
+const MAX_ISSUER_LENGTH: usize = 512;
 /// The JWS's `typ`: assertions have another one.
 const TYPE: &str = "JWT";
 /// How far the clocks of two replicas may be from each other.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// Who issues, as a URL below which others find the keys: https, without query and without a `/` at the end.
+/// Who issues, as a URL below which others find the keys: https, without query and without a `/` at the end, at most 512 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IssuerUrl(String);
 
 /// A text that is no issuer's URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be an https URL without user, query and fragment")]
+#[error("must be an https URL without user, query and fragment, of at most 512 bytes")]
 pub struct IssuerUrlError;
 
 /// What a token says but its issuer, which is the same for all: stored, so that a login whose answer was lost is
@@ -233,6 +237,7 @@ impl FromStr for IssuerUrl {
             || user
             || url.query().is_some()
             || url.fragment().is_some()
+            || url.as_str().len() > MAX_ISSUER_LENGTH
         {
             return Err(IssuerUrlError);
         }

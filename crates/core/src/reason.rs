@@ -112,6 +112,8 @@ reasons! {
     NoRules = "NO_RULES",
     /// An audience was asked for that the method's `token_audiences` don't list.
     TokenAudienceNotAllowed = "TOKEN_AUDIENCE_NOT_ALLOWED",
+    /// With the roles and audiences that it would name, the JWT would be longer than any that is read.
+    JwtTooLong = "JWT_TOO_LONG",
     /// The assertion isn't a well-formed JWS of its type.
     AssertionMalformed = "ASSERTION_MALFORMED",
     /// The assertion's `kid` is no key of the method.

@@ -66,6 +66,23 @@ fn a_token_says_who_issued_it_to_whom_and_for_whom() {
 }
 
 #[test]
+fn the_longest_claims_of_the_longest_issuer_make_a_token_that_is_read() {
+    let key = key();
+    let mut claims = claims();
+    let length = |claims: &Claims| serde_json::to_vec(claims).unwrap().len();
+    let room = MAX_CLAIMS_LENGTH - length(&claims);
+    claims.roles[0].push_str(&"x".repeat(room));
+    assert_eq!(length(&claims), MAX_CLAIMS_LENGTH);
+    let host = "https://postern.example.com/";
+    let path = |length: usize| "x".repeat(length - host.len());
+    let longest: IssuerUrl = format!("{host}{}", path(512)).parse().unwrap();
+    let token = sign(&longest, &claims, &key).unwrap();
+    let text = token.expose_secret();
+    assert_eq!(verified(text, key.public(), now()).unwrap(), JTI);
+    assert!(format!("{host}{}", path(513)).parse::<IssuerUrl>().is_err());
+}
+
+#[test]
 fn a_token_is_good_from_its_beginning_to_its_end() {
     let key = key();
     let text = signed(&key);

@@ -23,6 +23,7 @@ super::on_both_engines! {
     what_the_gateway_drew_is_nobodys_token_where_there_is_a_jwt,
     a_jwt_that_is_taken_away_in_bulk_counts_no_more,
     a_login_that_asks_for_another_audience_leaves_no_token,
+    a_jwt_that_nobody_would_read_is_not_given,
     a_renewed_jwt_is_the_same_token_with_the_roles_of_now_and_a_later_end,
     a_renewal_of_a_jwt_that_is_repeated_gets_the_same_claims_again,
     a_jwt_is_renewed_by_showing_it_and_by_its_own_pod_only,
@@ -141,6 +142,25 @@ async fn a_login_that_asks_for_another_audience_leaves_no_token(bed: Bed) {
     assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 0);
     let granted = granted(&bed, &asking("billing")).await;
     assert_eq!(granted.jwt.unwrap().claims.aud, ["billing"]);
+}
+
+async fn a_jwt_that_nobody_would_read_is_not_given(bed: Bed) {
+    let route = route(&bed).await;
+    let give = async |names: std::ops::Range<usize>| {
+        for name in names {
+            let id = format!("{name:02}{}", "x".repeat(253));
+            roles::create(&bed, &roles::role(&id, &[])).await;
+            roles::associate(&bed, &route.method, &id).await;
+        }
+    };
+    give(0..40).await;
+    let fits = granted(&bed, &route.login().request("r1")).await;
+    assert_eq!(fits.jwt.unwrap().claims.roles.len(), 40);
+    give(40..45).await;
+    let refused = bed.store.exchange(&route.login().request("r2")).await;
+    assert_eq!(refused.unwrap(), Exchanged::Refused(DenyReason::JwtTooLong));
+    assert_eq!(bed.record("r2").await.reason, "JWT_TOO_LONG");
+    assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 1);
 }
 
 /// As the same pod would ask some time later, showing its JWT.

@@ -35,7 +35,12 @@ pub(super) async fn say(
         };
         let forced = method.settings.force_sub_claims;
         let roles = associations::role_ids(rows, &granted.sub_claims, forced)?;
-        login.jwt = Some(login.claims(audiences, granted, roles));
+        let claims = login.claims(audiences, granted, roles);
+        if to_json(&claims)?.len() > jwt::MAX_CLAIMS_LENGTH {
+            login.standing = Standing::Refused(DenyReason::JwtTooLong);
+            continue;
+        }
+        login.jwt = Some(claims);
     }
     Ok(())
 }

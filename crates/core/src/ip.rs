@@ -1,7 +1,7 @@
 //! Addresses that a caller must come from.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -67,6 +67,15 @@ impl fmt::Display for IpBlock {
         } else {
             write!(f, "{}", self.0)
         }
+    }
+}
+
+/// A client as limits tell them apart: an IPv4 address, or the /64 that one IPv6 client has to
+/// itself.
+pub fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+        ip => ip,
     }
 }
 

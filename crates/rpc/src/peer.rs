@@ -1,10 +1,11 @@
 //! What one client address may take of a server, so that it leaves something to others.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use postern_core::ip;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Refusals that a peer may cause at once.
@@ -63,10 +64,7 @@ pub(crate) struct Turn {
 
 impl From<Option<IpAddr>> for Peer {
     fn from(ip: Option<IpAddr>) -> Self {
-        Self(ip.map(|ip| match ip.to_canonical() {
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-            ip => ip,
-        }))
+        Self(ip.map(ip::client))
     }
 }
 

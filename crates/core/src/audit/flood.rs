@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Event, EventKind};
+use crate::ip;
 
 /// Records of a peer, a reason and a minute.
 pub const MAX_RECORDS: u32 = 10;
@@ -17,6 +18,7 @@ pub const MAX_WINDOWS: usize = 10_000;
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
     kind: EventKind,
+    /// As [`ip::client`] tells them apart.
     peer: Option<IpAddr>,
     reason: String,
     minute: i64,
@@ -52,7 +54,7 @@ impl Flood {
     pub fn admit(&mut self, event: Event) -> Limited {
         let key = Key {
             kind: event.kind,
-            peer: event.caller_ip,
+            peer: event.caller_ip.map(ip::client),
             reason: event.reason.clone(),
             minute: minute(event.time),
         };

@@ -51,6 +51,7 @@ impl GatewaySync {
         };
         let revoked = self.context.store.revoke_pods(&revoke).await?;
         let revoked = revoked.ok_or_else(|| not_its_own(config_uid))?;
+        self.context.metrics.tokens_revoked(revoked);
         Ok(pb::RevokePodsResponse {
             revoked_tokens: i64::try_from(revoked).unwrap_or(i64::MAX),
         })

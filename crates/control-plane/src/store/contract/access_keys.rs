@@ -420,6 +420,11 @@ async fn a_disabled_gateway_gets_no_token_and_its_token_is_worth_nothing(bed: Be
     assert!(record.after.unwrap().contains(r#""disabled":true"#));
     switch(false, "on").await;
     let back = session(&bed, &token.hash(), noon()).await;
+    assert!(back.is_none(), "it logs in anew");
+    let anew = AccessToken::generate().unwrap();
+    let again = log_in(&gateway.access_id, &key, &anew);
+    bed.store.log_in(&again).await.unwrap();
+    let back = session(&bed, &anew.hash(), noon()).await;
     assert!(matches!(back, Some(Session::Gateway { identity: it }) if it == identity(&gateway)));
 }
 

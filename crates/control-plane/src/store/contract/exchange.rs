@@ -305,8 +305,10 @@ async fn what_expired_is_swept(bed: Bed) {
     let config = bed.config(&gateway, "c", &method).await.value;
     let login = Login::new(&method, &key, &gateway, &config);
     granted(exchange(&bed, &login.request("r1")).await);
-    assert_eq!(bed.store.sweep(later(599)).await.unwrap(), 0);
-    assert_eq!(bed.store.sweep(later(60 + 600)).await.unwrap(), 2);
+    // Ten minutes beyond their ends: other clocks judge by the rows.
+    for (seconds, swept) in [(60 + 599, 0), (60 + 600, 1), (600 + 599, 0), (600 + 600, 1)] {
+        assert_eq!(bed.store.sweep(later(seconds)).await.unwrap(), swept);
+    }
     assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 0);
     assert_eq!(bed.count("SELECT COUNT(*) FROM assertions").await, 0);
     let token: AccessToken = login.token;

@@ -3,7 +3,7 @@ use postern_core::audit::EventKind;
 
 use super::bed::Bed;
 use super::fixtures::{cause, gateway};
-use crate::store::{Etag, WriteError};
+use crate::store::{Etag, Gateway, WriteError};
 
 super::on_both_engines! {
     a_gateway_is_read_as_it_was_written,
@@ -12,7 +12,12 @@ super::on_both_engines! {
 }
 
 async fn a_gateway_is_read_as_it_was_written(bed: Bed) {
-    let (gateway, key) = (gateway("default"), AccessKey::generate().unwrap());
+    let key = AccessKey::generate().unwrap();
+    let gateway = Gateway {
+        disabled: true,
+        description: "of a test".to_owned(),
+        ..gateway("default")
+    };
     let created = bed
         .store
         .create_gateway(&gateway, &key.hash(), &cause("r1"))

@@ -15,8 +15,8 @@ use super::bed::Bed;
 use super::fixtures::{Login, cause, noon};
 use super::revocations::counts;
 use crate::store::{
-    Block, Blocked, DatabaseUrl, Etag, Exchange, Exchanged, Intent, MethodRef, Store, StoreError,
-    TokenFilter, WriteError,
+    Block, Blocked, DatabaseUrl, Etag, Exchange, Exchanged, Gateway, Intent, MethodRef, Store,
+    StoreError, TokenFilter, WriteError,
 };
 
 super::on_both_engines! {
@@ -30,14 +30,32 @@ enum Means {
     Block,
     Disabling,
     Deletion,
+    ConfigDisabling,
+    ConfigDeletion,
+    GatewayDisabling,
+    GatewayDeletion,
 }
 
-const ALL: [Means; 4] = [
+const ALL: [Means; 8] = [
     Means::Revocation,
     Means::Block,
     Means::Disabling,
     Means::Deletion,
+    Means::ConfigDisabling,
+    Means::ConfigDeletion,
+    Means::GatewayDisabling,
+    Means::GatewayDeletion,
 ];
+
+impl Means {
+    /// Whether it is taken back at once, which revives nothing.
+    fn is_taken_back(self) -> bool {
+        matches!(
+            self,
+            Self::Block | Self::Disabling | Self::ConfigDisabling | Self::GatewayDisabling
+        )
+    }
+}
 
 fn pod(login: &Login<'_>) -> TokenFilter {
     TokenFilter {
@@ -89,6 +107,36 @@ async fn take_away(store: &Store, route: &Route, means: Means) {
                 .await
                 .unwrap();
         }
+        Means::ConfigDisabling => {
+            for (disabled, generation) in [(true, 2), (false, 3)] {
+                let mut config = route.config.clone();
+                (config.view.disabled, config.view.generation) = (disabled, generation);
+                let write = store.update_config(&config, Etag::Any, Intent::Write, &cause);
+                write.await.unwrap();
+            }
+        }
+        Means::ConfigDeletion => {
+            let name = &route.config.view.name;
+            store.delete_config(name, Etag::Any, &cause).await.unwrap();
+        }
+        Means::GatewayDisabling => {
+            for disabled in [true, false] {
+                let edit = move |current: &Gateway| {
+                    Ok(Gateway {
+                        disabled,
+                        ..current.clone()
+                    })
+                };
+                let name = &route.gateway.name;
+                let write = store.update_gateway(name, Etag::Any, edit, Intent::Write, &cause);
+                write.await.unwrap();
+            }
+        }
+        Means::GatewayDeletion => {
+            let name = &route.gateway.name;
+            let write = store.delete_gateway(name, Etag::Any, true, &cause);
+            write.await.unwrap();
+        }
     }
 }
 
@@ -107,12 +155,13 @@ async fn no_token_of_a_login_that_began_before_a_revocation_counts_after_it(bed:
         let granted: Vec<_> = granted
             .map(|a| matches!(a, Exchanged::Granted(_)))
             .collect();
-        let floor = bed.store.current_revision().await.unwrap();
+        let last = bed.store.current_revision().await.unwrap();
+        let floor = last - i64::from(means.is_taken_back());
         // Those that read the rules as they are since then.
         let since = bed.revisions(&logins).await;
         for ((login, granted), rules) in logins.iter().zip(granted).zip(since) {
             let counts = counts(&bed, &login.token.hash()).await;
-            let began_after = rules.is_some_and(|rules| rules >= floor - 1);
+            let began_after = rules.is_some_and(|rules| rules >= floor);
             assert!(
                 !counts || (granted && began_after),
                 "{means:?}: {rules:?} of {floor}"

@@ -7,7 +7,7 @@ use postern_core::meta::Stored;
 use postern_core::resource_id::GatewayName;
 
 use super::access_keys::{self, Owner};
-use super::{ConfigWrite, Connection, Engine, held, k8s_auth_configs};
+use super::{ConfigWrite, Connection, Engine, held, k8s_auth_configs, revocations};
 use crate::store::instances::MAX_INSTANCES;
 use crate::store::page::Room;
 use crate::store::rows::GatewayRow;
@@ -37,14 +37,15 @@ pub(super) async fn insert(
     let uid = gateway.uid.to_string();
     sqlx::query(
         "INSERT INTO gateways
-             (uid, name, access_id, url, description, revision, create_time, update_time)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
+             (uid, name, access_id, url, description, disabled, revision, create_time, update_time)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
     )
     .bind(&uid)
     .bind(gateway.name.as_str())
     .bind(gateway.access_id.as_str())
     .bind(&gateway.url)
     .bind(&gateway.description)
+    .bind(gateway.disabled)
     .bind(revision)
     .bind(now)
     .execute(write.connection())
@@ -124,6 +125,9 @@ impl Engine {
             within_own(&mut write, &before.value).await?;
         }
         let stored = store(&mut write, &before, &after).await?;
+        if after.disabled && !before.value.disabled {
+            revocations::revoke_gateway(&mut write, &after.uid.to_string()).await?;
+        }
         write.record(EventKind::GatewayUpdated, name.full(), |event| {
             event.before = document::gateway(&before.value);
             event.after = document::gateway(&after);
@@ -225,6 +229,7 @@ impl Engine {
         let uid = current.value.uid.to_string();
         let configs = k8s_auth_configs::of_gateway(write.connection(), &uid).await?;
         k8s_auth_configs::delete_with_owner(&mut write, configs, force).await?;
+        revocations::revoke_gateway(&mut write, &uid).await?;
         sqlx::query("DELETE FROM gateways WHERE uid = $1")
             .bind(&uid)
             .execute(write.connection())

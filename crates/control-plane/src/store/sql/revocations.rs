@@ -5,7 +5,9 @@
 //! before its rules: the transaction that takes the revision commits when no login that read a lower
 //! one is open. The rows of dead tokens are swept later.
 
+use jiff::Timestamp;
 use postern_core::audit::EventKind;
+use postern_core::auth_method::TokenMaxima;
 use serde::Serialize;
 use sqlx::QueryBuilder;
 
@@ -23,10 +25,13 @@ macro_rules! revoked {
                     'service_account_uid:' || t.service_account_uid,
                     'service_account:' || t.namespace || '/' || t.service_account_name,
                     'namespace:' || t.namespace,
+                    'config:' || t.config_uid,
+                    'gateway:' || t.gateway_uid,
                     'method:' || t.method_uid)
       AND r.revision > t.rules_revision
       AND (r.method_uid IS NULL OR r.method_uid = t.method_uid)
       AND (r.config_uid IS NULL OR r.config_uid = t.config_uid)
+      AND (r.gateway_uid IS NULL OR r.gateway_uid = t.gateway_uid)
       AND (r.namespace IS NULL OR r.namespace = t.namespace)
       AND (r.service_account_name IS NULL OR r.service_account_name = t.service_account_name)
       AND (r.service_account_uid IS NULL OR r.service_account_uid = t.service_account_uid)
@@ -46,6 +51,8 @@ pub(super) struct Marks {
     pub(super) method_uid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) config_uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gateway_uid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) namespace: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,13 +115,45 @@ pub(super) async fn revoke_method(
     insert(write, &marks).await
 }
 
+/// All that logins by a config were given, without a count.
+pub(super) async fn revoke_config(
+    write: &mut ConfigWrite<'_>,
+    config_uid: &str,
+) -> Result<(), StoreError> {
+    let marks = Marks {
+        config_uid: Some(config_uid.to_owned()),
+        ..Marks::default()
+    };
+    insert(write, &marks).await
+}
+
+/// All that logins at a gateway were given, and its own sessions, without a count.
+pub(super) async fn revoke_gateway(
+    write: &mut ConfigWrite<'_>,
+    gateway_uid: &str,
+) -> Result<(), StoreError> {
+    let marks = Marks {
+        gateway_uid: Some(gateway_uid.to_owned()),
+        ..Marks::default()
+    };
+    insert(write, &marks).await
+}
+
 async fn insert(write: &mut ConfigWrite<'_>, marks: &Marks) -> Result<(), StoreError> {
     let (revision, now) = (write.revision, micros(write.now()));
+    // Nothing finds these tokens quickly, and they needn't go before their time: the revocation
+    // stays until the last one has ended.
+    let longest = TokenMaxima::default().life;
+    let last = write
+        .now()
+        .saturating_add(longest)
+        .unwrap_or(Timestamp::MAX);
+    let swept = marks.is_of_a_whole_cluster().then(|| micros(last));
     sqlx::query(
         "INSERT INTO revocations
              (revision, key, method_uid, config_uid, namespace, service_account_name,
-              service_account_uid, pod_uid, create_time)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+              service_account_uid, pod_uid, create_time, gateway_uid, swept_time)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(revision)
     .bind(marks.key())
@@ -125,6 +164,8 @@ async fn insert(write: &mut ConfigWrite<'_>, marks: &Marks) -> Result<(), StoreE
     .bind(&marks.service_account_uid)
     .bind(&marks.pod_uid)
     .bind(now)
+    .bind(&marks.gateway_uid)
+    .bind(swept)
     .execute(write.connection())
     .await?;
     Ok(())
@@ -173,6 +214,7 @@ impl Marks {
         Ok(Self {
             method_uid,
             config_uid: None,
+            gateway_uid: None,
             namespace: namespace.map(ToString::to_string),
             service_account_name: account.map(|account| account.name().to_owned()),
             service_account_uid: filter.service_account_uid.as_ref().map(ToString::to_string),
@@ -180,7 +222,7 @@ impl Marks {
         })
     }
 
-    /// The narrowest: what a use of a token asks for. A config alone is none.
+    /// The narrowest: what a use of a token asks for.
     pub(super) fn key(&self) -> String {
         match self {
             Self {
@@ -201,16 +243,33 @@ impl Marks {
                 namespace: Some(namespace),
                 ..
             } => format!("namespace:{namespace}"),
+            Self {
+                method_uid: None,
+                config_uid: Some(uid),
+                ..
+            } => format!("config:{uid}"),
+            Self {
+                method_uid: None,
+                gateway_uid: Some(uid),
+                ..
+            } => format!("gateway:{uid}"),
             Self { method_uid, .. } => {
                 format!("method:{}", method_uid.as_deref().unwrap_or_default())
             }
         }
     }
 
-    fn columns(&self) -> [(&'static str, Option<&str>); 6] {
+    /// Of a config or a gateway, whatever else they are.
+    fn is_of_a_whole_cluster(&self) -> bool {
+        let key = self.key();
+        key.starts_with("config:") || key.starts_with("gateway:")
+    }
+
+    fn columns(&self) -> [(&'static str, Option<&str>); 7] {
         [
             ("method_uid", self.method_uid.as_deref()),
             ("config_uid", self.config_uid.as_deref()),
+            ("gateway_uid", self.gateway_uid.as_deref()),
             ("namespace", self.namespace.as_deref()),
             ("service_account_name", self.service_account_name.as_deref()),
             ("service_account_uid", self.service_account_uid.as_deref()),

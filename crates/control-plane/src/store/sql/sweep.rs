@@ -16,8 +16,9 @@ const BATCH: u64 = 500;
 /// After each batch logins have the database to themselves for as long as the batch took, but for
 /// no longer than this.
 const MOST_REST: Duration = Duration::from_millis(100);
-/// How long an assertion's ID, or a presented token's, is kept beyond its end, so that nobody whose
-/// clock is behind takes it a second time; a revocation, beyond its last token, so that a question
+/// How long a row is kept beyond its end where others judge by it: a clock that is ahead sweeps no
+/// token that is good by the others', and nobody whose clock is behind takes an assertion's ID, or a
+/// presented token's, a second time; a revocation, beyond its last token, so that a question
 /// about one that was asked before gets its answer.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
 
@@ -36,8 +37,9 @@ impl Engine {
         for (statement, until) in [
             (
                 "DELETE FROM tokens WHERE hash IN
-                     (SELECT hash FROM tokens WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2)",
-                now,
+                     (SELECT hash FROM tokens WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2)
+                 AND expire_time <= $1",
+                before,
             ),
             (
                 "DELETE FROM assertions WHERE (method_uid, jti) IN
@@ -52,19 +54,18 @@ impl Engine {
                 before,
             ),
             (
-                // In the order of the keys, as logins lock them.
                 "DELETE FROM subjects WHERE (config_uid, service_account_uid, pod_uid) IN
                      (SELECT config_uid, service_account_uid, pod_uid FROM subjects
                       WHERE expire_time <= $1 ORDER BY expire_time LIMIT $2)
                  AND expire_time <= $1",
-                now,
+                before,
             ),
             (
                 "DELETE FROM blocks WHERE (key, config_uid) IN
                      (SELECT key, config_uid FROM blocks WHERE end_time <= $1
                       ORDER BY end_time LIMIT $2)
                  AND end_time <= $1",
-                now,
+                before,
             ),
             (
                 "DELETE FROM revocations WHERE revision IN
@@ -124,7 +125,7 @@ impl Engine {
     async fn sweep_revoked(&self, now: Timestamp) -> Result<u64, StoreError> {
         let revocations: Vec<Revocation> = bounded(
             sqlx::query_as(
-                "SELECT revision, method_uid, config_uid, namespace, service_account_name,
+                "SELECT revision, method_uid, config_uid, gateway_uid, namespace, service_account_name,
                         service_account_uid, pod_uid
                  FROM revocations WHERE swept_time IS NULL ORDER BY revision LIMIT 1000",
             )

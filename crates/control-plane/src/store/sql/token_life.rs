@@ -63,7 +63,9 @@ impl Engine {
         // No renewal takes anything away.
         let end = life_from(&method, now).min(longest).max(token.expire_time);
         let spent = sqlx::query(
-            "UPDATE tokens SET expire_time = $2, uses_left = uses_left - 1
+            "UPDATE tokens
+             SET expire_time = CASE WHEN expire_time > $2 THEN expire_time ELSE $2 END,
+                 uses_left = uses_left - 1
              WHERE hash = $1 AND (uses_left IS NULL OR uses_left > 0)",
         )
         .bind(hash)

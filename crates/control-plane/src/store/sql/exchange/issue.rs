@@ -113,7 +113,8 @@ async fn find_renewed(
     connection: &mut Connection,
     logins: &mut [Login<'_>],
 ) -> Result<(), StoreError> {
-    for login in logins.iter_mut().filter(|login| login.is_renewal()) {
+    let renewals = logins.iter_mut().filter(|login| login.is_renewal());
+    for login in renewals.filter(|login| login.standing == Standing::New) {
         let row = session::row(connection, &login.token()).await?;
         login.standing = match row {
             Some(row) if !row.counts(login.request.now)? => {
@@ -302,11 +303,16 @@ async fn renew_tokens(
         .collect();
     renewals.sort_by_key(|login| login.token());
     for login in renewals {
-        let renewed = sqlx::query("UPDATE tokens SET expire_time = $2 WHERE hash = $1")
-            .bind(login.token())
-            .bind(micros(login.granted().expire_time))
-            .execute(&mut *connection)
-            .await?;
+        // Another renewal may have given it more meanwhile.
+        let renewed = sqlx::query(
+            "UPDATE tokens
+             SET expire_time = CASE WHEN expire_time > $2 THEN expire_time ELSE $2 END
+             WHERE hash = $1",
+        )
+        .bind(login.token())
+        .bind(micros(login.granted().expire_time))
+        .execute(&mut *connection)
+        .await?;
         if renewed.rows_affected() != 1 {
             login.standing = Standing::Refused(DenyReason::RenewedTokenUnknown);
             continue;

@@ -319,10 +319,14 @@ fn subject(facts: &Facts) -> Subject<'_> {
 }
 
 fn result(kind: EventKind) -> &'static str {
-    match (kind, kind.severity()) {
-        (EventKind::CallLimited, _) => "limit",
-        (_, Severity::Info) => "allow",
-        (_, Severity::Warning) => "deny",
+    match kind {
+        EventKind::CallLimited => "limit",
+        EventKind::LoginDenied
+        | EventKind::LoginDeniedOverflow
+        | EventKind::AccessKeyDenied
+        | EventKind::RefusalsOverflow
+        | EventKind::AdminRefused => "deny",
+        _ => "allow",
     }
 }
 

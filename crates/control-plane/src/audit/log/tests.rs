@@ -142,3 +142,18 @@ async fn a_reader_that_stops_reading_stops_nobody_and_what_it_misses_is_counted(
     log.flush(SOON).await;
     assert_eq!(counts.lost_lines(), lost, "there is room again");
 }
+
+#[test]
+fn only_what_was_refused_is_said_to_be() {
+    let refusals = [
+        EventKind::LoginDenied,
+        EventKind::LoginDeniedOverflow,
+        EventKind::AccessKeyDenied,
+        EventKind::RefusalsOverflow,
+        EventKind::AdminRefused,
+    ];
+    for kind in EventKind::ALL {
+        let said = result(*kind);
+        assert_eq!(said == "deny", refusals.contains(kind), "{kind:?}: {said}");
+    }
+}

@@ -16,6 +16,9 @@ super::on_both_engines! {
     a_log_that_was_cut_off_is_found_by_a_head_that_was_kept,
     retention_removes_whole_seals_and_leaves_an_anchor,
     nothing_is_removed_past_a_gap,
+    retention_removes_no_seal_whose_time_was_altered,
+    retention_removes_no_record_that_was_altered,
+    a_record_that_claims_a_seal_of_before_the_anchor_is_found,
     a_follower_gets_each_record_once_in_the_order_of_the_seals,
     a_search_finds_what_it_asks_for_and_a_page_ends_although_it_finds_little,
     logins_are_counted_once_by_minute_config_and_reason,
@@ -267,6 +270,72 @@ async fn nothing_is_removed_past_a_gap(bed: Bed) {
     assert_eq!(pruned.unwrap(), 4, "the first seal and its records");
     let found = of_seals(&verify(&bed.store, &keys, &[]).await);
     assert!(found.contains(&(Fault::SealRemoved, 2)), "{found:?}");
+}
+
+/// Whoever has the database makes seals old, for the control plane to remove and vouch for that.
+async fn retention_removes_no_seal_whose_time_was_altered(bed: Bed) {
+    let keys = keys();
+    let heads = three_seals(&bed, &keys).await;
+    bed.store.raw("UPDATE audit_seals SET time = 0").await;
+    let pruned = bed.store.prune_events(CHAIN, &keys, later(-3600)).await;
+    assert_eq!(pruned.unwrap(), 0);
+    let found = of_seals(&verify(&bed.store, &keys, &heads).await);
+    assert!(found.contains(&(Fault::SealAltered, 1)), "{found:?}");
+}
+
+async fn retention_removes_no_record_that_was_altered(bed: Bed) {
+    let keys = keys();
+    let heads = three_seals(&bed, &keys).await;
+    bed.store
+        .raw("UPDATE audit_events SET reason = 'X' WHERE request_id = 'r11'")
+        .await;
+    let prune = async || {
+        bed.store
+            .prune_events(CHAIN, &keys, later(9))
+            .await
+            .unwrap()
+    };
+    assert_eq!(prune().await, 4, "the first seal and its records");
+    assert_eq!(prune().await, 0);
+    let found = verify(&bed.store, &keys, &heads).await;
+    let altered = Finding::of_record(Fault::RecordAltered, 2, Uuid::from_u128(11));
+    assert_eq!(found, [altered]);
+}
+
+async fn a_record_that_claims_a_seal_of_before_the_anchor_is_found(bed: Bed) {
+    let keys = keys();
+    let heads = three_seals(&bed, &keys).await;
+    report(&bed.store, 30..33).await;
+    seal_at(&bed.store, &keys, later(60)).await;
+    assert_eq!(
+        bed.store
+            .prune_events(CHAIN, &keys, later(9))
+            .await
+            .unwrap(),
+        12
+    );
+    assert_eq!(verify(&bed.store, &keys, &heads).await, []);
+    for (id, claim) in [
+        (
+            90,
+            "UPDATE audit_events SET seal = 0 WHERE request_id = 'r90'",
+        ),
+        (
+            91,
+            "UPDATE audit_events SET seal = -1 WHERE request_id = 'r91'",
+        ),
+        (
+            92,
+            "UPDATE audit_events SET seal = 3 WHERE request_id = 'r92'",
+        ),
+    ] {
+        bed.store.report_events(&[event(id, 0)]).await.unwrap();
+        bed.store.raw(claim).await;
+    }
+    let mut found = verify(&bed.store, &keys, &heads).await;
+    found.sort_by_key(|finding| finding.record);
+    let inserted = |seal, id| Finding::of_record(Fault::RecordInserted, seal, Uuid::from_u128(id));
+    assert_eq!(found, [inserted(0, 90), inserted(-1, 91), inserted(3, 92)]);
 }
 
 async fn a_follower_gets_each_record_once_in_the_order_of_the_seals(bed: Bed) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use postern_core::audit::chain::{
-    Anchor, Chain, Digest, FORMAT, Found, Head, Leaf, MAX_RECORDS, Seal,
+    Anchor, Chain, Digest, FORMAT, Finding, Found, Head, Leaf, MAX_RECORDS, Seal, Verifier,
 };
 use postern_core::own_keys::OwnKeys;
 use sqlx::QueryBuilder;
@@ -108,12 +108,9 @@ impl Engine {
             if records >= RECORDS {
                 break;
             }
-            let seal = Seal::from(row);
-            records += seal.leaves.len();
-            found.push(Found {
-                seal,
-                records: Vec::new(),
-            });
+            let next = unfilled(row);
+            records += next.seal.leaves.len();
+            found.push(next);
         }
         let last = last && records < RECORDS;
         // What claims a seal beyond the last one is a stray, too.
@@ -121,7 +118,9 @@ impl Engine {
             Some(found) if !last => found.seal.sequence,
             _ => i64::MAX,
         };
-        let strays = fill(&mut tx, &mut found, from, until).await?;
+        // So is, once, what claims one that is gone, or none that there ever was.
+        let since = if after == 0 { i64::MIN } else { from };
+        let strays = fill(&mut tx, &mut found, since, until).await?;
         let unsealed: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM audit_events WHERE seal IS NULL")
                 .fetch_one(&mut *tx)
@@ -162,7 +161,8 @@ impl Engine {
             sqlx::query_as("UPDATE audit_chain SET sequence = sequence RETURNING *")
                 .fetch_one(&mut *tx)
                 .await?;
-        let Some(head) = row.aged(&mut tx, micros(before)).await? else {
+        let verifier = Verifier::new(chain, keys, []);
+        let Some(head) = row.aged(&mut tx, verifier, micros(before)).await? else {
             return Ok(None);
         };
         let mut removed = 0;
@@ -228,30 +228,50 @@ impl ChainRow {
         }))
     }
 
-    /// The last of the next seals that are all older. A gap isn't passed: what removes it would
-    /// remove the trace that something is missing.
+    /// The last of the next seals that are all older, and as they were sealed. A gap isn't passed,
+    /// nor what was altered: what removes it would remove the trace, and vouch for that.
     async fn aged(
         &self,
         connection: &mut Connection,
+        mut verifier: Verifier<'_>,
         before: i64,
     ) -> Result<Option<Head>, StoreError> {
-        let rows: Vec<(i64, i64, Vec<u8>)> = sqlx::query_as(
-            "SELECT sequence, time, digest FROM audit_seals ORDER BY sequence LIMIT $1",
-        )
-        .bind(PRUNED)
-        .fetch_all(connection)
-        .await?;
+        let rows: Vec<SealRow> =
+            sqlx::query_as("SELECT * FROM audit_seals ORDER BY sequence LIMIT $1")
+                .bind(PRUNED)
+                .fetch_all(&mut *connection)
+                .await?;
         let first = self.anchor_sequence.unwrap_or(0) + 1;
-        let aged = rows.iter().zip(first..);
-        let aged =
-            aged.take_while(|((sequence, time, _), next)| sequence == next && *time < before);
-        let Some(((sequence, _, digest), _)) = aged.last() else {
+        let aged = rows.into_iter().zip(first..);
+        let aged = aged.take_while(|(row, next)| row.sequence == *next && row.time < before);
+        let mut found: Vec<Found> = aged.map(|(row, _)| unfilled(row)).collect();
+        let Some(last) = found.last().map(|found| found.seal.sequence) else {
             return Ok(None);
         };
-        Ok(Some(Head {
-            sequence: *sequence,
-            digest: parsed("digest", digest)?,
-        }))
+        fill(connection, &mut found, first - 1, last).await?;
+        let anchor = self.anchor()?;
+        let mut finding = anchor.and_then(|anchor| verifier.anchor(&anchor).pop());
+        let mut whole = None;
+        for found in &found {
+            if finding.is_none() {
+                finding = verifier.seal(found).pop();
+            }
+            if finding.is_none() {
+                whole = Some(found.seal.head());
+            }
+        }
+        if let Some(Finding {
+            fault, sequence, ..
+        }) = finding
+        {
+            let fault = fault.as_str();
+            tracing::error!(
+                fault,
+                sequence,
+                "retention removes nothing from here on: look at `postern audit verify`"
+            );
+        }
+        Ok(whole)
     }
 }
 
@@ -270,6 +290,14 @@ impl From<SealRow> for Seal {
             mac: digest(row.mac),
             key_id: row.key_id,
         }
+    }
+}
+
+/// A seal whose records haven't been looked for.
+fn unfilled(row: SealRow) -> Found {
+    Found {
+        seal: row.into(),
+        records: Vec::new(),
     }
 }
 

@@ -65,7 +65,7 @@ impl Sessions {
                 accessor,
                 permissions,
                 narrowed_to: Some(name),
-                ..
+                bound_ips,
             } if name == gateway.identity.name => Ok(OnBehalf {
                 gateway,
                 administrator: Administrator {
@@ -74,6 +74,7 @@ impl Sessions {
                     permissions,
                     token,
                 },
+                bound_ips,
             }),
             _ => Err(not_narrowed()),
         }

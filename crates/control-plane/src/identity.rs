@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use postern_core::access_id::AccessId;
 use postern_core::access_token::{Accessor, TokenHash};
+use postern_core::ip::IpBlock;
 use postern_core::permission::{Permission, Permissions};
 use postern_core::resource_id::GatewayName;
 use postern_rpc::caller::BearerToken;
@@ -47,6 +48,8 @@ pub(crate) struct CallingGateway {
 pub(crate) struct OnBehalf {
     pub(crate) gateway: CallingGateway,
     pub(crate) administrator: Administrator,
+    /// Of the administrator's method: the gateway says where it was called from.
+    pub(crate) bound_ips: Vec<IpBlock>,
 }
 
 /// Who asks about a token: its own holder, or one who may ask about others'.

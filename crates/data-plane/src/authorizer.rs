@@ -137,7 +137,7 @@ impl layers::Authorizer for Authorizer {
         };
         let known = self
             .control_plane
-            .authorize_administrator(&call.method, &administrator, call.deadline)
+            .authorize_administrator(&call.method, call.caller.ip, &administrator, call.deadline)
             .await
             .map_err(|failure| failure.relay())?;
         let who = Who {

@@ -5,6 +5,7 @@ mod exchange;
 mod session;
 mod tokens;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,12 +83,14 @@ impl ControlPlane {
     pub(crate) async fn authorize_administrator(
         &self,
         method: &str,
+        caller: Option<IpAddr>,
         administrator: &OnBehalf,
         deadline: Deadline,
     ) -> Result<pb::AuthorizeAdministratorResponse, Failure> {
         let asked = repeat(deadline, |attempt| {
             let request = pb::AuthorizeAdministratorRequest {
                 method: method.to_owned(),
+                caller_address: caller.map(|ip| ip.to_string()).unwrap_or_default(),
             };
             self.call(
                 request,

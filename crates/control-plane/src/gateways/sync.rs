@@ -8,6 +8,7 @@ mod status;
 
 pub(crate) use key_notes::KeyNotes;
 
+use postern_core::ip;
 use postern_proto::pb;
 use postern_proto::pb::gateway_sync_service_server::GatewaySyncService;
 use postern_proto::permissions::{self, Need};
@@ -140,12 +141,22 @@ impl GatewaySync {
 }
 
 /// Both credentials were checked on the way here; what is left is whether the method is one
-/// that narrowed administrators may call.
+/// that narrowed administrators may call, and from where this one does.
 fn authorize(
     request: &Request<pb::AuthorizeAdministratorRequest>,
 ) -> Result<pb::AuthorizeAdministratorResponse, Error> {
-    let administrator = OnBehalf::of(request)?.administrator;
-    match permissions::need(&request.get_ref().method) {
+    let OnBehalf {
+        administrator,
+        bound_ips,
+        ..
+    } = OnBehalf::of(request)?;
+    let message = request.get_ref();
+    if !ip::allowed(&bound_ips, message.caller_address.parse().ok()) {
+        return Err(Error::permission_denied(
+            "this token isn't good from the caller's address",
+        ));
+    }
+    match permissions::need(&message.method) {
         Some(Need::Narrowed(permission)) => {
             administrator.needs(permission)?;
             Ok(pb::AuthorizeAdministratorResponse {

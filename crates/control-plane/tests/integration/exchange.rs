@@ -3,13 +3,14 @@
 use jiff::SignedDuration;
 use postern_core::access_token::AccessToken;
 use postern_proto::pb;
+use postern_proto::pb::auth_method::Type;
 use postern_proto::pb::exchange_outcome::Outcome;
 use postern_rpc::error::{Failure, LOGIN_REFUSED, Reason};
 use prost_types::FieldMask;
 use tonic::{Code, Response, Status};
 
 use crate::messages::{Setup, pod, signing_key};
-use crate::world::{Persona, World, failed, fields};
+use crate::world::{Key, Persona, World, failed, fields};
 
 async fn exchange(
     world: &World,
@@ -295,6 +296,7 @@ async fn an_administrator_at_a_gateway_may_call_what_the_gateway_serves() {
     let authorize = async |method: &str| {
         let message = pb::AuthorizeAdministratorRequest {
             method: method.to_owned(),
+            ..pb::AuthorizeAdministratorRequest::default()
         };
         world
             .sync()
@@ -320,6 +322,45 @@ async fn an_administrator_at_a_gateway_may_call_what_the_gateway_serves() {
         fields(authorize("/postern.v1.K8sAuthConfigService/Nope").await),
         ["method"]
     );
+}
+
+#[tokio::test]
+async fn a_narrowed_token_is_held_to_the_addresses_of_its_method_at_every_call() {
+    let world = World::start().await;
+    let create = pb::CreateAuthMethodRequest {
+        auth_method_id: "bound".to_owned(),
+        auth_method: Some(pb::AuthMethod {
+            bound_ips: vec!["127.0.0.0/8".to_owned()],
+            r#type: Some(Type::AccessKey(pb::AccessKeyAuthMethod::default())),
+            ..pb::AuthMethod::default()
+        }),
+        roles: vec!["roles/admin".to_owned()],
+        ..pb::CreateAuthMethodRequest::default()
+    };
+    let create = world.administrator().await.request(create);
+    let made = world.methods().create_auth_method(create).await;
+    let made = made.unwrap().into_inner();
+    let key = Key {
+        access_id: made.auth_method.unwrap().access_id,
+        key: made.access_key,
+    };
+    let narrowed = world.logged_in(&key, "default").await;
+    let relayed = world.gateway().await.on_behalf_of(&narrowed);
+    let authorize = async |address: &str| {
+        let message = pb::AuthorizeAdministratorRequest {
+            method: "/postern.v1.K8sAuthConfigService/CreateK8sAuthConfig".to_owned(),
+            caller_address: address.to_owned(),
+        };
+        let request = relayed.request(message);
+        world.sync().authorize_administrator(request).await
+    };
+    for inside in ["127.0.0.9", "::ffff:127.0.0.1"] {
+        assert!(authorize(inside).await.is_ok(), "{inside}");
+    }
+    for outside in ["192.0.2.1", "", "nowhere"] {
+        let refused = failed(authorize(outside).await);
+        assert_eq!(refused.code, Code::PermissionDenied, "{outside}");
+    }
 }
 
 #[tokio::test]

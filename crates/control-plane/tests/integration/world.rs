@@ -265,7 +265,7 @@ impl World {
         self.access_keys().authenticate_access_key(request).await
     }
 
-    async fn logged_in(&self, key: &Key, gateway: &str) -> Persona {
+    pub(crate) async fn logged_in(&self, key: &Key, gateway: &str) -> Persona {
         let answer = self.log_in(key, gateway).await.unwrap();
         Persona::bearer(&answer.into_inner().access_token)
     }

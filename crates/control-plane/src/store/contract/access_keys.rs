@@ -6,6 +6,7 @@ use postern_core::reason::DenyReason;
 
 use super::bed::Bed;
 use super::fixtures::{self, Login, cause, gateway, identity, later, noon};
+use super::revocations::list;
 use super::tokens::{administrator, log_in, session};
 use crate::store::{
     AssociationFilter, Cause, Etag, Exchanged, Intent, KeyDenial, KeyOverlap, LogIn, LoggedIn,
@@ -186,7 +187,9 @@ async fn a_revoked_key_takes_its_tokens_along_and_no_others(bed: Bed) {
         token(&bed, &method, &new, 1).await.unwrap(),
     );
     let id = AccessKeyId::of(&old.hash());
+    assert_eq!(list(&bed, &[]).await.len(), 2);
     revoke(&bed, &method, &id, None).await.unwrap();
+    assert_eq!(list(&bed, &[]).await.len(), 1, "lists hold what is good");
     assert!(!is_good(&bed, &of_old, 1).await);
     assert!(is_good(&bed, &of_new, 1).await);
     assert!(token(&bed, &method, &old, 1).await.is_err());
@@ -404,7 +407,9 @@ async fn a_disabled_gateway_gets_no_token_and_its_token_is_worth_nothing(bed: Be
                 .update_gateway(&gateway.name, Etag::Any, edit, Intent::Write, &cause);
         updated.await.unwrap()
     };
+    assert_eq!(list(&bed, &[]).await.len(), 1);
     assert!(switch(true, "off").await.value.disabled);
+    assert!(list(&bed, &[]).await.is_empty());
     assert!(session(&bed, &token.hash(), noon()).await.is_none());
     let refused = LogIn {
         token: AccessToken::generate().unwrap().hash(),

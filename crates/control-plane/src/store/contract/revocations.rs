@@ -228,7 +228,7 @@ async fn live_tokens_are_listed_by_what_they_say(bed: Bed) {
 }
 
 /// Page by page.
-async fn list(bed: &Bed, fields: &[(&str, &str)]) -> Vec<LiveToken> {
+pub(super) async fn list(bed: &Bed, fields: &[(&str, &str)]) -> Vec<LiveToken> {
     let filter = filter(fields);
     let mut all: Vec<LiveToken> = Vec::new();
     loop {

@@ -61,7 +61,8 @@ impl Engine {
     }
 }
 
-/// Tokens that haven't expired, weren't taken away, and whose method or gateway stands.
+/// Tokens that haven't expired, weren't taken away, and whose method, key and gateway stand: those
+/// that `TokenRow::counts` speaks for.
 fn select(now: Timestamp) -> QueryBuilder<Db> {
     let now = micros(now);
     let mut select = QueryBuilder::new(
@@ -72,10 +73,15 @@ fn select(now: Timestamp) -> QueryBuilder<Db> {
          LEFT JOIN auth_methods m ON m.uid = t.method_uid
          LEFT JOIN gateways g ON g.uid = COALESCE(t.gateway_uid, t.narrowed_gateway_uid)
          LEFT JOIN k8s_auth_configs c ON c.uid = t.config_uid
-         WHERE t.expire_time > ",
+         LEFT JOIN access_keys k ON k.key_hash = t.access_key_hash
+         WHERE (t.narrowed_gateway_uid IS NULL OR g.uid IS NOT NULL)
+           AND (t.access_key_hash IS NULL OR k.key_hash IS NOT NULL)
+           AND t.expire_time > ",
     );
     select.push_bind(now);
-    select.push(" AND (t.kind = 'gateway' AND g.uid IS NOT NULL OR NOT m.disabled AND (m.access_expire_time IS NULL OR m.access_expire_time > ");
+    select.push(" AND (k.expire_time IS NULL OR k.expire_time > ");
+    select.push_bind(now);
+    select.push(") AND (t.kind = 'gateway' AND NOT g.disabled OR NOT m.disabled AND (m.access_expire_time IS NULL OR m.access_expire_time > ");
     select.push_bind(now);
     select
         .push(")) AND COALESCE(t.uses_left, 1) > 0 AND NOT ")

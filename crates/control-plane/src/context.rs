@@ -14,7 +14,7 @@ use crate::gateways::GatewayCertificates;
 use crate::jwts::Opened;
 use crate::limits::SubjectLimits;
 use crate::metrics::Metrics;
-use crate::store::{Intent, Store, StoreError};
+use crate::store::{Intent, Signs, Store, StoreError};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) keys: Arc<OwnKeys>,
+    pub(crate) signs: Signs,
     /// `None`: no JWT can be issued.
     pub(crate) issuer: Option<IssuerUrl>,
     pub(crate) opened: Arc<Opened>,

@@ -18,7 +18,8 @@ impl From<StoreError> for Error {
             | StoreError::Driver(_)
             | StoreError::Migration(_)
             | StoreError::Schema(_)
-            | StoreError::Setup(_) => Self::internal(error),
+            | StoreError::Setup(_)
+            | StoreError::CantSign(_) => Self::internal(error),
         }
     }
 }

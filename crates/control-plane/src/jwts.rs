@@ -11,20 +11,11 @@ use secrecy::SecretString;
 
 use crate::context::Context;
 use crate::signing_keys;
-use crate::store::{Signer, Store, StoreError, Unsigned};
+use crate::store::{CantSign, Signer, Store, StoreError, Unsigned};
 
 /// The private key that was opened last: opening one takes longer than a signature.
 #[derive(Default)]
 pub(crate) struct Opened(Mutex<Option<Arc<SigningKey>>>);
-
-/// Why nothing can be signed, though there is a method whose tokens are JWTs.
-#[derive(Debug, thiserror::Error)]
-enum CantSign {
-    #[error("this control plane has no issuer URL (--issuer-url)")]
-    NoIssuer,
-    #[error("there is no active signing key")]
-    NoKey,
-}
 
 /// What the database knows a token by, opaque or JWT; `None` for what is no token of ours.
 pub(crate) async fn known_by(

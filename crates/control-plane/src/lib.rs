@@ -103,6 +103,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let log = audit::Log::start(config.audit, metrics.audit.clone()).map_err(BindError::Audit)?;
     let named = config.bootstrap.as_ref();
     let named = named.and_then(|file| file.control_plane_url.clone());
+    let issuer = config.issuer.or(named);
     let readiness = Readiness::new();
     Ok(Bound {
         server,
@@ -114,8 +115,11 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         context: Context {
             store: Store::default(),
             clock: config.clock,
+            signs: issuer
+                .as_ref()
+                .map(|_| config.keys.ids().cloned().collect()),
             keys: Arc::new(config.keys),
-            issuer: config.issuer.or(named),
+            issuer,
             opened: Arc::default(),
             deployment: Arc::default(),
             certificates: GatewayCertificates::new(

@@ -9,6 +9,8 @@ use sqlx::migrate::MigrateError;
 
 use postern_rpc::batches::Gone;
 
+use super::CantSign;
+
 /// A database that didn't do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -34,6 +36,9 @@ pub(crate) enum StoreError {
     /// The SQLite file couldn't be made.
     #[error("the database's file can't be used")]
     Setup(#[source] std::io::Error),
+    /// A token that would have to be signed. Nothing was kept.
+    #[error(transparent)]
+    CantSign(#[from] CantSign),
 }
 
 /// How a schema differs from this version's.
@@ -119,6 +124,7 @@ impl StoreError {
             Self::Driver(fault) => Self::Driver(Arc::clone(fault)),
             Self::Inconsistent(fault) => Self::Inconsistent(fault.clone()),
             Self::NotOpen => Self::NotOpen,
+            Self::CantSign(why) => Self::CantSign(*why),
             Self::Migration(_) | Self::Schema(_) | Self::Setup(_) => {
                 sqlx::Error::WorkerCrashed.into()
             }

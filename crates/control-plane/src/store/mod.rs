@@ -69,11 +69,11 @@ pub(crate) use instances::{Instance, Instances};
 pub(crate) use key_uses::{KeyUse, KeyUses};
 pub(crate) use page::Page;
 pub(crate) use revocation::{Block, BlockCursor, Blocked, LiveToken, TokenFilter};
-pub(crate) use signing::{BoxedKey, Signer};
+pub(crate) use signing::{BoxedKey, CantSign, Signer};
 pub(crate) use types::{
     AssociationCursor, AssociationFilter, AuditSink, Cause, Change, Changes, Etag, Exchange,
     Exchanged, FirstStart, Gateway, GatewayIdentity, Granted, Intent, KeyDenial, Limited, LogIn,
-    LoggedIn, MethodRef, NewAssociation, Recovery, RevokePods, Session, Snapshot, SpeaksFor,
+    LoggedIn, MethodRef, NewAssociation, Recovery, RevokePods, Session, Signs, Snapshot, SpeaksFor,
     TokenPod, Unsigned,
 };
 pub use url::{DatabaseUrl, DatabaseUrlError};

@@ -18,6 +18,19 @@ pub(crate) struct Signer {
     pub(crate) sealed: Sealed,
 }
 
+/// Why nothing can be signed, though there is a method whose tokens are JWTs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CantSign {
+    #[error("this control plane has no issuer URL (--issuer-url)")]
+    NoIssuer,
+    #[error("there is no active signing key")]
+    NoKey,
+    #[error(
+        "the active signing key is sealed under a key that this control plane's key file lacks"
+    )]
+    Sealed,
+}
+
 /// The full name.
 pub(crate) fn name(id: &KeyId) -> String {
     format!("signingKeys/{id}")

@@ -19,6 +19,7 @@ use postern_core::meta::Stored;
 use postern_core::permission::Permissions;
 use postern_core::reason::DenyReason;
 use postern_core::resource_id::{GatewayName, ResourceId};
+use postern_core::seal::SealKeyId;
 use postern_core::sealed_config::SealedConfig;
 use postern_core::subject::SubjectLimit;
 use uuid::Uuid;
@@ -238,7 +239,11 @@ pub(crate) struct Exchange {
     pub(crate) now: Timestamp,
     pub(crate) limits: SubjectLimits,
     pub(crate) maxima: TokenMaxima,
+    pub(crate) signs: Signs,
 }
+
+/// What a server signs JWTs with, if it does: the keys of its own that it opens signing keys by.
+pub(crate) type Signs = Option<Arc<[SealKeyId]>>;
 
 /// What became of an [`Exchange`].
 #[derive(Debug, Clone, PartialEq, Eq)]

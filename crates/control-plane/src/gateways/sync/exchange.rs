@@ -176,6 +176,7 @@ impl GatewaySync {
             now,
             limits: self.context.limits,
             maxima: self.context.token_maxima,
+            signs: self.context.signs.clone(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Methods, gateways, configs and assertions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -287,6 +288,7 @@ impl<'b> Login<'b> {
             now: self.now,
             limits: SubjectLimits::OFF,
             maxima: TokenMaxima::default(),
+            signs: Some(Arc::new(["k1".parse().unwrap()])),
         }
     }
 }

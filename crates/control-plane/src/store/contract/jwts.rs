@@ -6,7 +6,7 @@ use postern_core::audit::EventKind;
 use postern_core::auth_method::{Settings, TokenFormat, TokenMaxTtl};
 use postern_core::jwt::Claims;
 use postern_core::reason::DenyReason;
-use postern_core::seal::Sealed;
+use postern_core::seal::{SealKeyId, Sealed};
 use postern_core::signing_key::{PublishedKey, Stage};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use super::bed::Bed;
 use super::fixtures::{Login, cause, key, later, noon};
 use super::revocations::{counts, revoke};
 use super::roles;
-use crate::store::{BoxedKey, Exchange, Exchanged, Granted, MethodRef};
+use crate::store::{BoxedKey, CantSign, Exchange, Exchanged, Granted, MethodRef, StoreError};
 
 super::on_both_engines! {
     a_method_of_jwts_is_read_as_it_was_written,
@@ -24,6 +24,7 @@ super::on_both_engines! {
     a_jwt_that_is_taken_away_in_bulk_counts_no_more,
     a_login_that_asks_for_another_audience_leaves_no_token,
     a_jwt_that_nobody_would_read_is_not_given,
+    what_cant_be_signed_leaves_nothing_and_others_their_tokens,
     a_renewed_jwt_is_the_same_token_with_the_roles_of_now_and_a_later_end,
     a_renewal_of_a_jwt_that_is_repeated_gets_the_same_claims_again,
     a_jwt_is_renewed_by_showing_it_and_by_its_own_pod_only,
@@ -142,6 +143,33 @@ async fn a_login_that_asks_for_another_audience_leaves_no_token(bed: Bed) {
     assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 0);
     let granted = granted(&bed, &asking("billing")).await;
     assert_eq!(granted.jwt.unwrap().claims.aud, ["billing"]);
+}
+
+async fn what_cant_be_signed_leaves_nothing_and_others_their_tokens(bed: Bed) {
+    let route = route(&bed).await;
+    let opaque = Route::new(&bed, "opaque").await;
+    let other: SealKeyId = "k2".parse().unwrap();
+    for (signs, fault) in [
+        (None, CantSign::NoIssuer),
+        (Some([other].into()), CantSign::Sealed),
+    ] {
+        let unsigned = Exchange {
+            signs,
+            ..route.login().request("r1")
+        };
+        let requests = vec![unsigned, opaque.login().request("r2")];
+        let mut answers = bed.store.exchange_all(requests).await.unwrap();
+        assert!(matches!(answers.pop(), Some(Ok(Exchanged::Granted(_)))));
+        let failed = answers.pop().unwrap().unwrap_err();
+        assert!(
+            matches!(failed, StoreError::CantSign(it) if it == fault),
+            "{failed}"
+        );
+    }
+    let tokens = "SELECT COUNT(*) FROM tokens WHERE format = 'jwt'";
+    assert_eq!(bed.count(tokens).await, 0);
+    let records = "SELECT COUNT(*) FROM audit_events WHERE request_id = 'r1'";
+    assert_eq!(bed.count(records).await, 0);
 }
 
 async fn a_jwt_that_nobody_would_read_is_not_given(bed: Bed) {

@@ -18,7 +18,9 @@ use super::super::BEGIN_LOGIN;
 use super::kept::Lent;
 use super::{Connection, Engine, audit, signing_keys};
 use crate::store::exchange::{self, Refusal};
-use crate::store::{Exchange, Exchanged, Granted, Inconsistent, Limited, StoreError, Unsigned};
+use crate::store::{
+    CantSign, Exchange, Exchanged, Granted, Inconsistent, Limited, StoreError, Unsigned,
+};
 use postern_rpc::batches::Worker;
 
 /// A login that its method and its config speak for.
@@ -117,7 +119,7 @@ impl Exchanges {
         let mut tx = lent.connection.begin_with(BEGIN_LOGIN).await?;
         let (revision, decisions) = decide::all(&mut tx, &self.0.parsed, requests).await?;
         let mut settled = issue::all(&mut tx, revision, requests, decisions).await?;
-        signed_by(&mut tx, &mut settled).await?;
+        signed_by(&mut tx, requests, &mut settled).await?;
         let events = requests.iter().zip(&settled);
         let events: Vec<Event> = events.filter_map(|(r, settled)| settled.event(r)).collect();
         let new = audit::insert(&mut tx, &events).await?;
@@ -128,14 +130,29 @@ impl Exchanges {
     }
 }
 
-/// Reads the key that signs, where there is something to sign.
-async fn signed_by(connection: &mut Connection, settled: &mut [Settled]) -> Result<(), StoreError> {
-    let mut unsigned = settled.iter_mut().filter_map(Settled::jwt).peekable();
-    if unsigned.peek().is_none() {
+/// Reads the key that signs, where there is something to sign. What can't be signed afterwards mustn't
+/// be kept.
+async fn signed_by(
+    connection: &mut Connection,
+    requests: &[Exchange],
+    settled: &mut [Settled],
+) -> Result<(), StoreError> {
+    let mut unsigned = Vec::new();
+    for (request, settled) in requests.iter().zip(settled) {
+        unsigned.extend(settled.jwt().map(|jwt| (request, jwt)));
+    }
+    if unsigned.is_empty() {
         return Ok(());
     }
     let signer = signing_keys::signer(connection).await?;
-    unsigned.for_each(|jwt| jwt.signer.clone_from(&signer));
+    for (request, jwt) in unsigned {
+        let opened_by = request.signs.as_ref().ok_or(CantSign::NoIssuer)?;
+        let signer = signer.as_ref().ok_or(CantSign::NoKey)?;
+        if !opened_by.contains(&signer.sealed.key_id) {
+            return Err(CantSign::Sealed.into());
+        }
+        jwt.signer = Some(signer.clone());
+    }
     Ok(())
 }
 

@@ -226,6 +226,14 @@ fn who_asks_about_anothers_token_needs_the_permission() {
         // Who may not ask learns nothing about the message either.
         denied(ask(&world, &server.with(&asker), &token, "nowhere"));
     }
+    let refused = ["audit", "list", "--event", "admin.refused"];
+    let refused = world.admin.json(&refused);
+    let refused = refused["audit_events"].as_array().unwrap();
+    assert_eq!(refused.len(), 4);
+    for record in refused {
+        assert_eq!(record["resource"], "/postern.v1.TokenService/Introspect");
+        assert_eq!(record["reason"], "PERMISSION_DENIED");
+    }
     let role = [
         "create-role",
         "-n",

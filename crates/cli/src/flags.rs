@@ -219,7 +219,7 @@ pub(crate) fn of_field(field: &str) -> Option<&'static str> {
         bare
     };
     Some(match bare.as_str() {
-        "auth_method_id" | "k8s_auth_config_id" | "gateway_id" | "name" => "--name",
+        "auth_method_id" | "k8s_auth_config_id" | "gateway_id" | "role_id" | "name" => "--name",
         "association.auth_method" => "--am-name",
         "association.role" => "--role-name",
         "association.sub_claims" => "--sub-claims",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use postern_core::audit::{Component, Event, EventKind};
+use postern_rpc::error::Reason;
 use postern_rpc::layers::{Answered, LimitedCall, Refused};
 
 use crate::identity::Identity;
@@ -17,8 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const UNKNOWN: &str = "unknown";
 /// A gateway asks here about each call of an administrator; the call itself is what is recorded.
 const ASKING: &str = "/postern.v1.GatewaySyncService/AuthorizeAdministrator";
-/// Services ask here about others' tokens, at each of their own requests.
-const TOKENS: &str = "/postern.v1.TokenService/";
 
 /// By whoever has no right to it: anybody can cause these.
 pub(crate) async fn refused(store: &Store, now: Timestamp, counts: &AuditCounts, refused: Refused) {
@@ -57,12 +56,13 @@ pub(crate) async fn answered(
     identity: &Identity,
     answered: Answered,
 ) {
+    if let Identity::Asker(_) = identity {
+        return asked(store, now, counts, answered).await;
+    }
     let Some(administrator) = identity.administrator() else {
         return;
     };
-    if answered.method.starts_with(TOKENS)
-        || (answered.method == ASKING && answered.failure.is_none())
-    {
+    if answered.method == ASKING && answered.failure.is_none() {
         return;
     }
     let kind = match answered.failure {
@@ -90,6 +90,19 @@ pub(crate) async fn answered(
         ..Event::new(kind, Component::ControlPlane, now)
     };
     kept(store.record_call(&event), counts).await;
+}
+
+/// About a token. Services ask about others' at each of their own requests: only who may not is on record.
+async fn asked(store: &Store, now: Timestamp, counts: &AuditCounts, answered: Answered) {
+    let Some(reason @ Reason::PermissionDenied) = answered.failure else {
+        return;
+    };
+    let refusal = Refused {
+        caller: answered.caller,
+        method: Some(answered.method),
+        reason,
+    };
+    refused(store, now, counts, refusal).await;
 }
 
 /// What can't be kept is counted: what was done stays done.

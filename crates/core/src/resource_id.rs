@@ -7,10 +7,18 @@ use crate::access_id::AccessId;
 
 const MAX_SEGMENTS: usize = 8;
 const MAX_LENGTH: usize = 255;
+/// What stands before IDs in full names.
+const COLLECTIONS: [&str; 5] = [
+    "authMethods",
+    "roles",
+    "associations",
+    "gateways",
+    "k8sAuthConfigs",
+];
 
 /// 1 to 8 segments of `[A-Za-z0-9._-]+` joined by `/`, at most 255 bytes.
 ///
-/// A leading `/` is dropped; `.`, `..` and what looks like an access ID are refused.
+/// A leading `/` is dropped; `.`, `..` and what looks like an access ID or a full name are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceId(String);
 
@@ -48,6 +56,9 @@ pub enum ResourceIdError {
     /// What looks like an access ID would be mistaken for one.
     #[error("looks like an access ID")]
     LooksLikeAccessId,
+    /// What begins as full names do would be mistaken for one.
+    #[error("begins as a full name does: leave `{0}/` out")]
+    LooksLikeFullName(&'static str),
     /// A full name with the wrong collection.
     #[error("must be of the form `{0}`")]
     Form(&'static str),
@@ -70,6 +81,10 @@ fn check(text: &str, max_segments: usize) -> Result<&str, ResourceIdError> {
     }
     if text.split('/').count() > max_segments {
         return Err(ResourceIdError::TooManySegments(max_segments));
+    }
+    let first = text.split_once('/').map(|(first, _)| first);
+    if let Some(collection) = COLLECTIONS.into_iter().find(|name| Some(*name) == first) {
+        return Err(ResourceIdError::LooksLikeFullName(collection));
     }
     if text.parse::<AccessId>().is_ok() {
         return Err(ResourceIdError::LooksLikeAccessId);
@@ -204,6 +219,12 @@ mod tests {
             "p-abcdefghijkl".parse::<ResourceId>(),
             Err(ResourceIdError::LooksLikeAccessId)
         );
+        assert_eq!(
+            "/roles/a".parse::<ResourceId>(),
+            Err(ResourceIdError::LooksLikeFullName("roles"))
+        );
+        assert!("roles".parse::<ResourceId>().is_ok());
+        assert!("a/roles/b".parse::<ResourceId>().is_ok());
         assert!("1/2/3/4/5/6/7/8/9".parse::<ResourceId>().is_err());
         assert!("a/b".parse::<GatewayName>().is_err());
         assert!("gateways/default".parse::<ConfigName>().is_err());

@@ -10,6 +10,7 @@ use super::document::Document;
 use super::{Done, Outcome, Run};
 use crate::commands::{association, auth_method, role};
 use crate::failure::Failure;
+use crate::output;
 
 pub(super) async fn apply(run: &Run<'_>, document: &Document) -> Result<Outcome, Failure> {
     let wanted: pb::Association = document.message()?;
@@ -23,7 +24,18 @@ pub(super) async fn apply(run: &Run<'_>, document: &Document) -> Result<Outcome,
         .find(|existing| claims(existing) == claims(&wanted))
     {
         Some(current) => update(run, document, wanted, current).await,
-        None => create(run, document, wanted).await,
+        None => {
+            let created = create(run, document, wanted).await?;
+            if !all.is_empty() {
+                let ids: Vec<_> = all.iter().map(|other| other.name.as_str()).collect();
+                output::note(&format!(
+                    "warning: {} under other sub-claims too: {}",
+                    document.name,
+                    ids.join(", ")
+                ));
+            }
+            Ok(created)
+        }
     }
 }
 

@@ -149,6 +149,10 @@ fn what_a_command_doesnt_know_is_named_by_its_flag() {
             ["--assoc-id: is no association's ID", "association list"],
         ),
         (
+            words("create-role -n roles/zed"),
+            ["--name: begins as a full name does", "leave `roles/` out"],
+        ),
+        (
             words("delete-assoc -a associations/nope"),
             ["--assoc-id", "association list"],
         ),

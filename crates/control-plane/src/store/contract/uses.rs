@@ -12,6 +12,7 @@ use crate::store::{
 
 super::on_both_engines! {
     a_token_says_what_was_verified,
+    a_token_says_that_it_ends_with_a_method_that_got_an_end_since,
     a_token_shown_from_elsewhere_is_inactive,
     one_use_and_fifty_calls_give_one_success,
     a_call_is_a_use_and_a_refused_question_is_none,
@@ -57,6 +58,25 @@ async fn ask(
         now,
     };
     store.introspect(&inspection).await.unwrap()
+}
+
+async fn a_token_says_that_it_ends_with_a_method_that_got_an_end_since(bed: Bed) {
+    let (method, token) = token(&bed, |_| ()).await;
+    for (end, said) in [(30, 30), (3600, 600)] {
+        let edit = |current: &AuthMethod| {
+            Ok(Settings {
+                access_expires: Some(later(end)),
+                ..current.settings.clone()
+            })
+        };
+        let (by, cause) = (MethodRef::Id(method.id.clone()), cause("ends"));
+        let edited = bed
+            .store
+            .update_auth_method(&by, Etag::Any, edit, Intent::Write, &cause);
+        edited.await.unwrap();
+        let introspected = ask(&bed.store, &token, "10.2.3.4", noon()).await.unwrap();
+        assert_eq!(introspected.expire_time, later(said));
+    }
 }
 
 async fn a_token_says_what_was_verified(bed: Bed) {

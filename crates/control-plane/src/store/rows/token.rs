@@ -184,7 +184,7 @@ impl TokenRow {
             access_id: at.parsed("access_id", &self.access_id)?,
             subject: self.subject()?,
             issue_time: at.time("issue_time", self.issue_time)?,
-            expire_time: at.time("expire_time", self.expire_time)?,
+            expire_time: at.time("expire_time", self.end())?,
             sub_claims: self.sub_claims()?,
             roles,
         })
@@ -223,6 +223,13 @@ impl TokenRow {
     }
 
     /// Whether the access key that the token came by is there and good.
+    /// Its own, or that of its method or key where this comes first by now.
+    fn end(&self) -> i64 {
+        let others = [self.method_access_expire_time, self.key_expire_time];
+        let others = others.into_iter().flatten();
+        others.fold(self.expire_time, i64::min)
+    }
+
     fn key_stands(&self, now: Timestamp) -> bool {
         let ended = self.key_expire_time.is_some_and(|end| end <= micros(now));
         self.access_key_hash.is_none() || (self.key_create_time.is_some() && !ended)

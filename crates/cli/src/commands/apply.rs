@@ -180,6 +180,28 @@ impl Run<'_> {
         }
     }
 
+    /// Asks what an update would change, and has it done where that is anything. `send` is told whether
+    /// to validate only.
+    async fn update<M: Message>(
+        &self,
+        document: &Document,
+        current: &M,
+        mut send: impl AsyncFnMut(bool) -> Result<M, Failure>,
+    ) -> Result<Outcome, Failure> {
+        if document.body.is_empty() {
+            return Outcome::new(document, Done::Unchanged, Some(current), current);
+        }
+        let would = Outcome::new(document, Done::Changed, Some(current), &send(true).await?)?;
+        if would.diff.is_empty() {
+            let done = Done::Unchanged;
+            return Ok(Outcome { done, ..would });
+        }
+        if !self.args.dry_run {
+            send(false).await?;
+        }
+        Ok(would)
+    }
+
     /// What is there; `None`: nothing yet, in a dry run of a file that makes it.
     fn found<T>(&self, found: Result<T, Failure>, full_name: &str) -> Result<Option<T>, Failure> {
         let comes = || self.args.dry_run && self.coming.contains(full_name);

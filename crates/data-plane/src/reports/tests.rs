@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use jiff::{SignedDuration, Timestamp};
 use postern_core::audit::flood::{MAX_RECORDS, MAX_WINDOWS};
@@ -101,6 +101,22 @@ fn the_first_ten_of_a_flood_are_records_and_the_rest_is_one() {
 
     queue.push_limited(event(1, "a new minute", later));
     assert_eq!(queue.len(), 1);
+}
+
+#[test]
+fn the_addresses_of_one_ipv6_client_are_one_peer() {
+    let mut queue = queue();
+    let network = |n: u128| 0x2001_0db8_u128 << 96 | n << 64;
+    for i in 0..100 {
+        let mut event = event(1, &i.to_string(), noon());
+        event.caller_ip = Some(Ipv6Addr::from_bits(network(0) | i).into());
+        queue.push_limited(event);
+    }
+    assert_eq!(queue.len(), MAX_RECORDS as usize);
+    let mut event = event(1, "a neighbour", noon());
+    event.caller_ip = Some(Ipv6Addr::from_bits(network(1)).into());
+    queue.push_limited(event);
+    assert_eq!(queue.len(), MAX_RECORDS as usize + 1);
 }
 
 #[test]

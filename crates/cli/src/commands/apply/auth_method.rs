@@ -12,11 +12,10 @@ use crate::failure::{Exit, Failure};
 use crate::session::Administrator;
 
 pub(super) async fn apply(run: &Run<'_>, document: &Document) -> Result<Outcome, Failure> {
-    let (administrator, dry_run) = (&run.administrator, run.args.dry_run);
-    match read(administrator, &document.name).await {
-        Ok(current) => update(administrator, document, &current, dry_run).await,
+    match read(&run.administrator, &document.name).await {
+        Ok(current) => update(run, document, &current).await,
         Err(failure) if failure.exit() == Exit::NotFound => {
-            create(administrator, document, dry_run).await
+            create(&run.administrator, document, run.args.dry_run).await
         }
         Err(failure) => Err(failure),
     }
@@ -64,10 +63,9 @@ async fn create(
 }
 
 async fn update(
-    administrator: &Administrator,
+    run: &Run<'_>,
     document: &Document,
     current: &pb::AuthMethod,
-    dry_run: bool,
 ) -> Result<Outcome, Failure> {
     let mut method: pb::AuthMethod = document.message()?;
     method.name.clone_from(&current.name);
@@ -78,33 +76,18 @@ async fn update(
         update_mask: Some(mask(&document.body)),
         validate_only: true,
     };
-    if document.body.is_empty() {
-        return Outcome::new(document, Done::Unchanged, Some(current), current);
-    }
-    let then = send(administrator, &request).await?;
-    let would = Outcome::new(document, Done::Changed, Some(current), &then)?;
-    if would.diff.is_empty() {
-        return Outcome::new(document, Done::Unchanged, Some(current), &then);
-    }
-    if dry_run {
-        return Ok(would);
-    }
-    request.validate_only = false;
-    send(administrator, &request).await?;
-    Ok(would)
-}
-
-async fn send(
-    administrator: &Administrator,
-    request: &pb::UpdateAuthMethodRequest,
-) -> Result<pb::AuthMethod, Failure> {
-    let response = administrator
-        .change(request, |channel, request| async move {
-            Client::new(channel).update_auth_method(request).await
-        })
-        .await?;
-    if !request.validate_only {
-        warn(&response.warnings);
-    }
-    Ok(response.auth_method.unwrap_or_default())
+    let send = async |validate_only| {
+        request.validate_only = validate_only;
+        let updated = run
+            .administrator
+            .change(&request, |channel, request| async move {
+                Client::new(channel).update_auth_method(request).await
+            });
+        let updated = updated.await?;
+        if !validate_only {
+            warn(&updated.warnings);
+        }
+        Ok(updated.auth_method.unwrap_or_default())
+    };
+    run.update(document, current, send).await
 }

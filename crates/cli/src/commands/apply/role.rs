@@ -10,11 +10,10 @@ use crate::failure::{Exit, Failure};
 use crate::session::Administrator;
 
 pub(super) async fn apply(run: &Run<'_>, document: &Document) -> Result<Outcome, Failure> {
-    let (administrator, dry_run) = (&run.administrator, run.args.dry_run);
-    match read(administrator, document.full_name()).await {
-        Ok(current) => update(administrator, document, &current, dry_run).await,
+    match read(&run.administrator, document.full_name()).await {
+        Ok(current) => update(run, document, &current).await,
         Err(failure) if failure.exit() == Exit::NotFound => {
-            create(administrator, document, dry_run).await
+            create(&run.administrator, document, run.args.dry_run).await
         }
         Err(failure) => Err(failure),
     }
@@ -44,14 +43,10 @@ async fn create(
 }
 
 async fn update(
-    administrator: &Administrator,
+    run: &Run<'_>,
     document: &Document,
     current: &pb::Role,
-    dry_run: bool,
 ) -> Result<Outcome, Failure> {
-    if document.body.is_empty() {
-        return Outcome::new(document, Done::Unchanged, Some(current), current);
-    }
     let role = pb::Role {
         name: current.name.clone(),
         // What was read is what is changed: who changes it meanwhile is noticed.
@@ -63,26 +58,14 @@ async fn update(
         update_mask: Some(mask(&document.body)),
         validate_only: true,
     };
-    let then = send(administrator, &request).await?;
-    let would = Outcome::new(document, Done::Changed, Some(current), &then)?;
-    if would.diff.is_empty() {
-        return Outcome::new(document, Done::Unchanged, Some(current), &then);
-    }
-    if !dry_run {
-        request.validate_only = false;
-        send(administrator, &request).await?;
-    }
-    Ok(would)
-}
-
-async fn send(
-    administrator: &Administrator,
-    request: &pb::UpdateRoleRequest,
-) -> Result<pb::Role, Failure> {
-    let response = administrator
-        .change(request, |channel, request| async move {
-            Client::new(channel).update_role(request).await
-        })
-        .await?;
-    Ok(response.role.unwrap_or_default())
+    let send = async |validate_only| {
+        request.validate_only = validate_only;
+        let updated = run
+            .administrator
+            .change(&request, |channel, request| async move {
+                Client::new(channel).update_role(request).await
+            });
+        Ok(updated.await?.role.unwrap_or_default())
+    };
+    run.update(document, current, send).await
 }

@@ -145,15 +145,10 @@ async fn a_reader_that_stops_reading_stops_nobody_and_what_it_misses_is_counted(
 
 #[test]
 fn only_what_was_refused_is_said_to_be() {
-    let refusals = [
-        EventKind::LoginDenied,
-        EventKind::LoginDeniedOverflow,
-        EventKind::AccessKeyDenied,
-        EventKind::RefusalsOverflow,
-        EventKind::AdminRefused,
-    ];
     for kind in EventKind::ALL {
+        let words = ["denied", "refused", "overflow"];
+        let refusal = words.iter().any(|word| kind.as_str().contains(word));
         let said = result(*kind);
-        assert_eq!(said == "deny", refusals.contains(kind), "{kind:?}: {said}");
+        assert_eq!(said == "deny", refusal, "{kind:?}: {said}");
     }
 }

@@ -4,6 +4,7 @@ use postern_core::auth_method::AuthMethod;
 use postern_core::key::SigningKey;
 use postern_core::reason::DenyReason;
 use postern_core::sealed_config::SealedConfig;
+use uuid::Uuid;
 
 use super::bed::Bed;
 use super::fixtures::{Login, facts, identity, kubernetes, later, noon};
@@ -11,6 +12,7 @@ use crate::store::{Exchanged, Gateway, Intent, RevokePods, TokenPod};
 
 super::on_both_engines! {
     a_deleted_pods_tokens_go_at_once_and_it_gets_no_more,
+    a_deleted_pods_renewal_is_refused_for_that,
     no_login_that_was_under_way_leaves_a_deleted_pod_a_token,
     a_gateway_ends_no_token_of_another_gateways_config,
     pods_that_hold_tokens_are_told_by_pages,
@@ -90,6 +92,18 @@ async fn a_deleted_pods_tokens_go_at_once_and_it_gets_no_more(bed: Bed) {
     assert_eq!(ending.bed.count(remembered).await, 2);
     ending.bed.store.sweep(later(3601)).await.unwrap();
     assert_eq!(ending.bed.count(remembered).await, 0);
+}
+
+async fn a_deleted_pods_renewal_is_refused_for_that(bed: Bed) {
+    let ending = Ending::new(bed).await;
+    let mut login = ending.login("one");
+    let first = ending.bed.store.exchange(&login.request("login")).await;
+    assert!(matches!(first.unwrap(), Exchanged::Granted(_)));
+    assert_eq!(ending.delete(&["one"]).await, Some(1));
+    (login.renews, login.jti) = (true, Uuid::now_v7());
+    let renewal = ending.bed.store.exchange(&login.request("renewal")).await;
+    let refused = Exchanged::Refused(DenyReason::PodDeleted);
+    assert_eq!(renewal.unwrap(), refused);
 }
 
 async fn no_login_that_was_under_way_leaves_a_deleted_pod_a_token(bed: Bed) {

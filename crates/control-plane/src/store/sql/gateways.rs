@@ -7,6 +7,7 @@ use postern_core::meta::Stored;
 use postern_core::resource_id::GatewayName;
 
 use super::access_keys::{self, Owner};
+use super::revocations::Marks;
 use super::{ConfigWrite, Connection, Engine, held, k8s_auth_configs, revocations};
 use crate::store::instances::MAX_INSTANCES;
 use crate::store::page::Room;
@@ -126,7 +127,7 @@ impl Engine {
         }
         let stored = store(&mut write, &before, &after).await?;
         if after.disabled && !before.value.disabled {
-            revocations::revoke_gateway(&mut write, &after.uid.to_string()).await?;
+            revocations::insert(&mut write, &Marks::of_gateway(&after.uid.to_string())).await?;
         }
         write.record(EventKind::GatewayUpdated, name.full(), |event| {
             event.before = document::gateway(&before.value);
@@ -229,7 +230,7 @@ impl Engine {
         let uid = current.value.uid.to_string();
         let configs = k8s_auth_configs::of_gateway(write.connection(), &uid).await?;
         k8s_auth_configs::delete_with_owner(&mut write, configs, force).await?;
-        revocations::revoke_gateway(&mut write, &uid).await?;
+        revocations::insert(&mut write, &Marks::of_gateway(&uid)).await?;
         sqlx::query("DELETE FROM gateways WHERE uid = $1")
             .bind(&uid)
             .execute(write.connection())

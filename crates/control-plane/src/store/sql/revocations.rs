@@ -103,43 +103,8 @@ pub(super) async fn revoke(write: &mut ConfigWrite<'_>, marks: &Marks) -> Result
     Ok(tokens)
 }
 
-/// All of a method, without a count.
-pub(super) async fn revoke_method(
-    write: &mut ConfigWrite<'_>,
-    method_uid: &str,
-) -> Result<(), StoreError> {
-    let marks = Marks {
-        method_uid: Some(method_uid.to_owned()),
-        ..Marks::default()
-    };
-    insert(write, &marks).await
-}
-
-/// All that logins by a config were given, without a count.
-pub(super) async fn revoke_config(
-    write: &mut ConfigWrite<'_>,
-    config_uid: &str,
-) -> Result<(), StoreError> {
-    let marks = Marks {
-        config_uid: Some(config_uid.to_owned()),
-        ..Marks::default()
-    };
-    insert(write, &marks).await
-}
-
-/// All that logins at a gateway were given, and its own sessions, without a count.
-pub(super) async fn revoke_gateway(
-    write: &mut ConfigWrite<'_>,
-    gateway_uid: &str,
-) -> Result<(), StoreError> {
-    let marks = Marks {
-        gateway_uid: Some(gateway_uid.to_owned()),
-        ..Marks::default()
-    };
-    insert(write, &marks).await
-}
-
-async fn insert(write: &mut ConfigWrite<'_>, marks: &Marks) -> Result<(), StoreError> {
+/// The same without a count.
+pub(super) async fn insert(write: &mut ConfigWrite<'_>, marks: &Marks) -> Result<(), StoreError> {
     let (revision, now) = (write.revision, micros(write.now()));
     // Nothing finds these tokens quickly, and they needn't go before their time: the revocation
     // stays until the last one has ended.
@@ -194,6 +159,29 @@ async fn count(connection: &mut Connection, marks: &Marks, now: i64) -> Result<i
 // === impl Marks ===
 
 impl Marks {
+    pub(super) fn of_method(uid: &str) -> Self {
+        Self {
+            method_uid: Some(uid.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// All that logins by the config were given.
+    pub(super) fn of_config(uid: &str) -> Self {
+        Self {
+            config_uid: Some(uid.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// All that logins at the gateway were given, and its own sessions.
+    pub(super) fn of_gateway(uid: &str) -> Self {
+        Self {
+            gateway_uid: Some(uid.to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// # Errors
     /// A method that doesn't exist.
     pub(super) async fn of(

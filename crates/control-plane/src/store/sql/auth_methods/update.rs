@@ -7,6 +7,7 @@ use postern_core::auth_method::{AuthMethod, Kind, Settings};
 use postern_core::invalid::Invalid;
 use postern_core::meta::Stored;
 
+use super::super::revocations::Marks;
 use super::super::{ConfigWrite, Engine, held, k8s_auth_configs, revocations};
 use super::{Columns, get, insert_keys};
 use crate::store::time::micros;
@@ -41,7 +42,7 @@ impl Engine {
         store(&mut write, &before, &after).await?;
         if after.settings.disabled && !before.value.settings.disabled {
             // What ended with the method's being disabled doesn't come back with the method.
-            revocations::revoke_method(&mut write, &after.uid.to_string()).await?;
+            revocations::insert(&mut write, &Marks::of_method(&after.uid.to_string())).await?;
         }
         let name = after.id.auth_method_name();
         write.record(EventKind::AuthMethodUpdated, name, |event| {

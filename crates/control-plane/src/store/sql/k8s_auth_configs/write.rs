@@ -12,6 +12,7 @@ use postern_core::reason::DenyReason;
 use postern_core::resource_id::ConfigName;
 use postern_core::sealed_config::{ConfigView, SealedConfig};
 
+use super::super::revocations::Marks;
 use super::super::{ConfigWrite, Engine, auth_methods, gateways, held, revocations};
 use super::get;
 use crate::store::rows::{ConfigRow, to_json};
@@ -67,7 +68,7 @@ impl Engine {
         let method_uid = check_method(&mut write, view).await?;
         update(&mut write, config, &method_uid, before.revision).await?;
         if view.disabled && !stored.disabled {
-            revocations::revoke_config(&mut write, &view.uid.to_string()).await?;
+            revocations::insert(&mut write, &Marks::of_config(&view.uid.to_string())).await?;
         }
         if method_uid != old_method_uid {
             let left =
@@ -107,7 +108,7 @@ impl Engine {
             .bind(method_uid)
             .execute(write.connection())
             .await?;
-        revocations::revoke_config(&mut write, &view.uid.to_string()).await?;
+        revocations::insert(&mut write, &Marks::of_config(&view.uid.to_string())).await?;
         let left = auth_methods::get_by_access_id(write.connection(), &view.access_id).await?;
         if let Some(left) = left {
             write.touch_auth_method(left.value.id.auth_method_name(), &gateway_uid);

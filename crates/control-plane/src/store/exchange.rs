@@ -17,10 +17,15 @@ use super::{Exchange, Granted, Inconsistent};
 /// What the exchange must know of a K8s auth config.
 #[derive(sqlx::FromRow)]
 pub(super) struct ConfigFacts {
+    #[sqlx(rename = "config_id")]
     id: String,
+    #[sqlx(rename = "config_gateway_uid")]
     gateway_uid: String,
+    #[sqlx(rename = "config_method_uid")]
     method_uid: String,
+    #[sqlx(rename = "config_generation")]
     generation: i64,
+    #[sqlx(rename = "config_disabled")]
     disabled: bool,
 }
 

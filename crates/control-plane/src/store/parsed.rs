@@ -21,6 +21,12 @@ pub(super) struct Parsed(Mutex<HashMap<AccessId, OfRows>>);
 type OfRows = (Vec<MethodRow>, Arc<AuthMethod>);
 
 impl Parsed {
+    /// As it was when its rows were read last: a guess, to be held against the rows.
+    pub(super) fn last(&self, access_id: &AccessId) -> Option<Arc<AuthMethod>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(access_id).map(|(_, method)| Arc::clone(method))
+    }
+
     /// The method of these rows, all of one; `None` of none.
     pub(super) fn method(
         &self,

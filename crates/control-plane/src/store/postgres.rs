@@ -83,7 +83,7 @@ pub(super) async fn connect_as_it_is(
 
 async fn open(options: PgConnectOptions, sink: AuditSink) -> Result<Arc<Postgres>, StoreError> {
     // A server that hangs must not hold a login beyond its deadline, nor a dead client the locks.
-    let options = options.options([
+    let options = options.statement_cache_capacity(sql::STATEMENTS).options([
         ("statement_timeout", "5s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "10s"),

@@ -70,6 +70,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(sql::STATEMENTS)
 }
 
 async fn open(path: &Path, sink: AuditSink) -> Result<Arc<Sqlite>, StoreError> {

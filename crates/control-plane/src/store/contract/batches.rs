@@ -18,6 +18,7 @@ use crate::store::{
 
 super::on_both_engines! {
     each_of_those_that_come_together_gets_its_own_answer,
+    each_of_a_batch_is_judged_by_its_own_method_and_gateway,
     a_presented_token_that_is_good_once_is_good_once_among_those_that_come_together,
     a_row_that_cant_be_read_stops_its_own_logins_only,
     sessions_asked_for_together_are_each_their_own,
@@ -85,6 +86,40 @@ async fn each_of_those_that_come_together_gets_its_own_answer(bed: Bed) {
         logins,
         "each has its own"
     );
+}
+
+/// At a server that knows none of them yet, and at one that does.
+async fn each_of_a_batch_is_judged_by_its_own_method_and_gateway(bed: Bed) {
+    let route = Route::new(&bed, "m").await;
+    let (method, key) = bed.method("other").await;
+    let config = bed.config(&route.gateway, "other", &method).await.value;
+    let off = bed.gateway("off").await;
+    let off_config = bed.config(&off, "c", &route.method).await.value;
+    let edit = |current: &Gateway| {
+        Ok(Gateway {
+            disabled: true,
+            ..current.clone()
+        })
+    };
+    let cause = cause("off");
+    let disabled = bed
+        .store
+        .update_gateway(&off.name, Etag::Any, edit, Intent::Write, &cause);
+    disabled.await.unwrap();
+    let store = bed.another().await;
+    for known in [false, true] {
+        let requests = vec![
+            route.login().request("on"),
+            Login::new(&route.method, &route.key, &off, &off_config).request("off"),
+            Login::new(&method, &key, &route.gateway, &config).request("other"),
+        ];
+        let answers = store.exchange_all(requests).await.unwrap();
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        let refused = Exchanged::Refused(DenyReason::GatewayDisabled);
+        assert!(is_granted(&answers[0]), "{known}: {answers:?}");
+        assert_eq!(answers[1], refused, "{known}");
+        assert!(is_granted(&answers[2]), "{known}: {answers:?}");
+    }
 }
 
 async fn a_presented_token_that_is_good_once_is_good_once_among_those_that_come_together(bed: Bed) {

@@ -10,6 +10,7 @@ use crate::store::{Etag, Exchanged, Intent, KeyUse, MethodRef, WriteError};
 super::on_both_engines! {
     a_protected_method_is_not_deleted_by_force_either,
     what_an_expired_key_signed_is_refused,
+    a_key_counts_from_the_first_login_after_it_was_added,
     a_keys_use_is_noted_once_a_minute_and_by_config,
     a_tokens_row_says_how_long_it_may_ever_live,
 }
@@ -82,6 +83,33 @@ async fn what_an_expired_key_signed_is_refused(bed: Bed) {
         panic!("an expired key was taken");
     };
     assert_eq!(invalid.violations()[0].field, "signing_key_id");
+}
+
+async fn a_key_counts_from_the_first_login_after_it_was_added(bed: Bed) {
+    let (method, key) = bed.method("m").await;
+    let gateway = bed.gateway("g").await;
+    let config = bed.config(&gateway, "c", &method).await.value;
+    let added = fixtures::key();
+    let login = |key| Login::new(&method, key, &gateway, &config).request("x");
+    let unknown = bed.store.exchange(&login(&added)).await.unwrap();
+    let refused = Exchanged::Refused(DenyReason::AssertionKeyUnknown);
+    assert_eq!(unknown, refused);
+    let edit = |current: &AuthMethod| {
+        let mut settings = current.settings.clone();
+        kubernetes(&mut settings)
+            .public_keys
+            .push(method_key(&added));
+        Ok(settings)
+    };
+    let (name, cause) = (MethodRef::Id(method.id.clone()), cause("r"));
+    let updated = bed
+        .store
+        .update_auth_method(&name, Etag::Any, edit, Intent::Write, &cause);
+    updated.await.unwrap();
+    for key in [&added, &key] {
+        let granted = bed.store.exchange(&login(key)).await.unwrap();
+        assert!(matches!(granted, Exchanged::Granted(_)));
+    }
 }
 
 async fn a_keys_use_is_noted_once_a_minute_and_by_config(bed: Bed) {

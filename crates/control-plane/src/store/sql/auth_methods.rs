@@ -21,18 +21,28 @@ use crate::store::rows::{KIND_ACCESS_KEY, KIND_KUBERNETES, MethodRow, format, me
 use crate::store::time::micros;
 use crate::store::{Cause, Etag, Intent, MethodRef, Page, StoreError, WriteError, document};
 
+/// Of a [`MethodRow`]: a method `m` with one of its keys `k`.
+macro_rules! columns {
+    () => {
+        "m.uid, m.id, m.access_id, m.kind, m.description, m.access_expire_time,
+         m.token_ttl_seconds, m.token_max_ttl_seconds, m.disabled, m.bound_ips, m.gw_bound_ips,
+         m.force_sub_claims, m.audit_logs_claims, m.delete_protection, m.audiences,
+         m.allow_any_audience, m.allow_legacy_tokens, m.require_pod, m.single_use,
+         m.max_presented_age_seconds, m.max_presented_lifetime_seconds, m.token_num_uses,
+         m.cap_to_presented_expiry, m.revoke_with_pod, m.token_format, m.token_audiences, m.rules,
+         m.revision, m.create_time, m.update_time, k.key_id, k.public_key,
+         k.create_time AS key_create_time, k.expire_time AS key_expire_time"
+    };
+}
+pub(super) use columns;
+
 /// Methods with their keys, a row for each key.
 macro_rules! select {
     ($condition:literal) => {
         concat!(
-            "SELECT m.uid, m.id, m.access_id, m.kind, m.description, m.access_expire_time,
-                    m.token_ttl_seconds, m.token_max_ttl_seconds, m.disabled, m.bound_ips,
-                    m.gw_bound_ips, m.force_sub_claims, m.audit_logs_claims, m.delete_protection,
-                    m.audiences, m.allow_any_audience, m.allow_legacy_tokens, m.require_pod,
-                    m.single_use, m.max_presented_age_seconds, m.max_presented_lifetime_seconds,
-                    m.token_num_uses, m.cap_to_presented_expiry, m.revoke_with_pod, m.token_format, m.token_audiences, m.rules, m.revision, m.create_time, m.update_time, k.key_id, k.public_key,
-                    k.create_time AS key_create_time, k.expire_time AS key_expire_time
-             FROM auth_methods m LEFT JOIN auth_method_keys k ON k.method_uid = m.uid
+            "SELECT ",
+            columns!(),
+            " FROM auth_methods m LEFT JOIN auth_method_keys k ON k.method_uid = m.uid
              WHERE ",
             $condition,
             " ORDER BY m.id, k.position"
@@ -50,7 +60,7 @@ pub(super) async fn get(
 }
 
 /// All of one method; none where there is no such method.
-pub(super) async fn rows(
+async fn rows(
     connection: &mut Connection,
     method: &MethodRef,
 ) -> Result<Vec<MethodRow>, sqlx::Error> {

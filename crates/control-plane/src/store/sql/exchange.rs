@@ -116,8 +116,13 @@ impl Exchanges {
 
     /// One transaction. No login is answered before its commit.
     async fn on(&self, mut lent: Lent, requests: &[Exchange]) -> Result<Vec<Answer>, StoreError> {
-        let mut tx = lent.connection.begin_with(BEGIN_LOGIN).await?;
-        let (revision, decisions) = decide::all(&mut tx, &self.0.parsed, requests).await?;
+        let parsed = &self.0.parsed;
+        // In this order: the database begins while assertions are verified.
+        let begun = lent.connection.begin_with(BEGIN_LOGIN);
+        let foreseen = async { decide::foresee(parsed, requests) };
+        let (begun, foreseen) = tokio::join!(begun, foreseen);
+        let mut tx = begun?;
+        let (revision, decisions) = decide::all(&mut tx, parsed, requests, foreseen).await?;
         let mut settled = issue::all(&mut tx, revision, requests, decisions).await?;
         signed_by(&mut tx, requests, &mut settled).await?;
         let events = requests.iter().zip(&settled);

@@ -46,6 +46,9 @@ use kept::Kept;
 
 type Connection = <Db as Database>::Connection;
 
+/// How many a connection keeps prepared: a login's are some for each size of a batch.
+pub(in crate::store) const STATEMENTS: usize = 256;
+
 pub(in crate::store) struct Engine {
     readers: Pool<Db>,
     writers: Pool<Db>,
@@ -100,7 +103,7 @@ impl Engine {
 /// Rows for statements of few different lengths: each length is prepared and kept on its own, for
 /// each connection.
 fn portions<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    const EACH: usize = 8;
+    const EACH: usize = 16;
     const MOST: usize = 256;
     std::iter::from_fn(move || {
         let length = match rows.len() {

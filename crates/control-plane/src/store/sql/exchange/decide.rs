@@ -5,37 +5,59 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use postern_core::access_id::AccessId;
+use postern_core::assertion::Claims;
 use postern_core::auth_method::{AuthMethod, TokenMaxima};
 use postern_core::reason::DenyReason;
 use sqlx::{Database, FromRow, Row as _};
 use uuid::Uuid;
 
+use super::super::auth_methods::columns;
 use super::super::blocks::Blocks;
-use super::super::{Connection, Db, auth_methods};
+use super::super::{Connection, Db};
 use super::{Allowed, Decision};
 use crate::store::exchange::{self, ConfigFacts, Refusal};
 use crate::store::parsed::Parsed;
-use crate::store::{Exchange, Inconsistent, MethodRef, StoreError};
+use crate::store::rows::MethodRow;
+use crate::store::{Exchange, Inconsistent, StoreError};
 
 type DbRow = <Db as Database>::Row;
+
+/// An assertion that was verified by what its method was last.
+pub(super) struct Foreseen {
+    method: Arc<AuthMethod>,
+    verified: Result<Claims, DenyReason>,
+}
+
+/// Access ID, gateway and, where the assertion was verified, its config.
+type Key = (AccessId, Uuid, Option<Uuid>);
 
 /// What this transaction has read, in as few questions as there can be: each is a way to the
 /// database and back. Who changes any of it waits until the transaction's end.
 struct Rules<'e> {
     parsed: &'e Parsed,
-    methods: HashMap<AccessId, Result<Option<Arc<AuthMethod>>, Inconsistent>>,
-    /// By gateway and, where the assertion was verified, its config.
-    grounds: HashMap<(Uuid, Option<Uuid>), Ground>,
+    grounds: HashMap<Key, Ground>,
 }
 
-/// What a login stands on beside its method.
+/// What a login stands on.
 struct Ground {
     revision: i64,
     /// Whether anybody is blocked.
     blocks: bool,
+    /// The inner error is of this method alone.
+    method: Result<Option<Arc<AuthMethod>>, Inconsistent>,
     /// `None`: there is no such gateway.
     gateway_disabled: Option<bool>,
     config: Option<ConfigFacts>,
+}
+
+/// In the requests' order; `None` for a method that isn't known yet.
+pub(super) fn foresee(parsed: &Parsed, requests: &[Exchange]) -> Vec<Option<Foreseen>> {
+    let foresee = |request: &Exchange| {
+        let method = parsed.last(&request.access_id)?;
+        let verified = exchange::verify(request, &method);
+        Some(Foreseen { method, verified })
+    };
+    requests.iter().map(foresee).collect()
 }
 
 /// In the requests' order, with the revision of the rules.
@@ -43,15 +65,15 @@ pub(super) async fn all(
     connection: &mut Connection,
     parsed: &Parsed,
     requests: &[Exchange],
+    foreseen: Vec<Option<Foreseen>>,
 ) -> Result<(i64, Vec<Decision>), StoreError> {
     let mut rules = Rules {
         parsed,
-        methods: HashMap::new(),
         grounds: HashMap::new(),
     };
     let mut decisions = Vec::with_capacity(requests.len());
-    for request in requests {
-        decisions.push(decide(connection, &mut rules, request).await?);
+    for (request, foreseen) in requests.iter().zip(foreseen) {
+        decisions.push(decide(connection, &mut rules, request, foreseen).await?);
     }
     if rules.grounds.values().any(|ground| ground.blocks) {
         refuse_blocked(connection, requests, &mut decisions).await?;
@@ -97,32 +119,32 @@ async fn decide(
     connection: &mut Connection,
     rules: &mut Rules<'_>,
     request: &Exchange,
+    foreseen: Option<Foreseen>,
 ) -> Result<Decision, StoreError> {
-    let method = rules.method(connection, &request.access_id).await?;
-    let method = method.map(|method| method.map(|method| under(method, request.maxima)));
-    let verified = match &method {
-        Ok(Some(method)) => Some(exchange::verify(request, method)),
-        Ok(None) | Err(_) => None,
-    };
-    let config_uid = match &verified {
-        Some(Ok(claims)) => Some(claims.config_uid),
-        Some(Err(_)) | None => None,
-    };
-    let ground = rules
-        .ground(connection, request.gateway.uid, config_uid)
-        .await?;
+    let config_uid = foreseen.as_ref().and_then(Foreseen::config_uid);
+    let ground = rules.ground(connection, request, config_uid).await?;
     // Its token was looked at before this transaction: it may have been switched off since.
     if ground.gateway_disabled != Some(false) {
         return Ok(Ok(Err(Refusal::new(DenyReason::GatewayDisabled))));
     }
-    let (method, claims) = match (method, verified) {
-        (Ok(Some(method)), Some(Ok(claims))) => (method, claims),
-        (Ok(Some(method)), Some(Err(reason))) => {
-            return Ok(Ok(Err(Refusal::new(reason).of_method(&method))));
-        }
-        (Ok(_), _) => return Ok(Ok(Err(Refusal::new(DenyReason::MethodUnknown)))),
-        (Err(fault), _) => return Ok(Err(fault)),
+    let method = match &ground.method {
+        Ok(Some(method)) => Arc::clone(method),
+        Ok(None) => return Ok(Ok(Err(Refusal::new(DenyReason::MethodUnknown)))),
+        Err(fault) => return Ok(Err(fault.clone())),
     };
+    let verified = match foreseen {
+        Some(foreseen) if Arc::ptr_eq(&foreseen.method, &method) => foreseen.verified,
+        // The method isn't what it was.
+        Some(_) | None => exchange::verify(request, &method),
+    };
+    let method = under(method, request.maxima);
+    let claims = match verified {
+        Ok(claims) => claims,
+        Err(reason) => return Ok(Ok(Err(Refusal::new(reason).of_method(&method)))),
+    };
+    let ground = rules
+        .ground(connection, request, Some(claims.config_uid))
+        .await?;
     let config = match exchange::own_config(request, &method, &claims, ground.config.as_ref()) {
         Ok(Ok(config)) => config,
         Ok(Err(reason)) => {
@@ -157,62 +179,80 @@ fn under(mut method: Arc<AuthMethod>, maxima: TokenMaxima) -> Arc<AuthMethod> {
     method
 }
 
+// === impl Foreseen ===
+
+impl Foreseen {
+    fn config_uid(&self) -> Option<Uuid> {
+        self.verified.as_ref().ok().map(|claims| claims.config_uid)
+    }
+}
+
 // === impl Ground ===
 
-impl FromRow<'_, DbRow> for Ground {
-    fn from_row(row: &DbRow) -> Result<Self, sqlx::Error> {
-        let config_id: Option<String> = row.try_get("id")?;
-        let config = config_id.map(|_| ConfigFacts::from_row(row));
-        Ok(Self {
-            revision: row.try_get("revision")?,
-            blocks: row.try_get("blocks")?,
-            gateway_disabled: row.try_get("gateway_disabled")?,
+impl Ground {
+    /// From rows that differ in the method's keys alone.
+    fn new(
+        parsed: &Parsed,
+        access_id: &AccessId,
+        rows: &[DbRow],
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let is_there =
+            |column| Ok::<_, sqlx::Error>(first.try_get::<Option<&str>, _>(column)?.is_some());
+        let method = match is_there("uid")? {
+            true => rows
+                .iter()
+                .map(MethodRow::from_row)
+                .collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        };
+        let config = is_there("config_id")?.then(|| ConfigFacts::from_row(first));
+        Ok(Some(Self {
+            revision: first.try_get("rules_revision")?,
+            blocks: first.try_get("blocks")?,
+            method: parsed.method(access_id, method),
+            gateway_disabled: first.try_get("gateway_disabled")?,
             config: config.transpose()?,
-        })
+        }))
     }
 }
 
 // === impl Rules ===
 
 impl Rules<'_> {
-    /// The inner error is of this method alone.
-    async fn method(
-        &mut self,
-        connection: &mut Connection,
-        access_id: &AccessId,
-    ) -> Result<Result<Option<Arc<AuthMethod>>, Inconsistent>, StoreError> {
-        let entry = match self.methods.entry(access_id.clone()) {
-            Entry::Occupied(known) => return Ok(known.get().clone()),
-            Entry::Vacant(unknown) => unknown,
-        };
-        let method = MethodRef::AccessId(access_id.clone());
-        let rows = auth_methods::rows(connection, &method).await?;
-        let method = self.parsed.method(access_id, rows);
-        Ok(entry.insert(method).clone())
-    }
-
     async fn ground(
         &mut self,
         connection: &mut Connection,
-        gateway_uid: Uuid,
+        request: &Exchange,
         config_uid: Option<Uuid>,
     ) -> Result<&Ground, StoreError> {
-        let entry = match self.grounds.entry((gateway_uid, config_uid)) {
+        let (access_id, gateway_uid) = (&request.access_id, request.gateway.uid);
+        let key = (access_id.clone(), gateway_uid, config_uid);
+        let entry = match self.grounds.entry(key) {
             Entry::Occupied(known) => return Ok(known.into_mut()),
             Entry::Vacant(unknown) => unknown,
         };
-        let read = sqlx::query_as(
-            "SELECT r.value AS revision, EXISTS (SELECT 1 FROM blocks) AS blocks,
-                    g.disabled AS gateway_disabled,
-                    c.id, c.gateway_uid, c.method_uid, c.generation, c.disabled
-             FROM revision r
+        let rows: Vec<DbRow> = sqlx::query(concat!(
+            "SELECT r.value AS rules_revision, EXISTS (SELECT 1 FROM blocks) AS blocks,
+                    g.disabled AS gateway_disabled, c.id AS config_id,
+                    c.gateway_uid AS config_gateway_uid, c.method_uid AS config_method_uid,
+                    c.generation AS config_generation, c.disabled AS config_disabled, ",
+            columns!(),
+            " FROM revision r
              LEFT JOIN gateways g ON g.uid = $1
-             LEFT JOIN k8s_auth_configs c ON c.uid = $2",
-        )
+             LEFT JOIN k8s_auth_configs c ON c.uid = $2
+             LEFT JOIN auth_methods m ON m.access_id = $3
+             LEFT JOIN auth_method_keys k ON k.method_uid = m.uid
+             ORDER BY k.position",
+        ))
         .bind(gateway_uid.to_string())
         .bind(config_uid.map(|uid| uid.to_string()))
-        .fetch_one(connection)
+        .bind(access_id.as_str())
+        .fetch_all(connection)
         .await?;
-        Ok(entry.insert(read))
+        let ground = Ground::new(self.parsed, access_id, &rows)?;
+        Ok(entry.insert(ground.ok_or(sqlx::Error::RowNotFound)?))
     }
 }

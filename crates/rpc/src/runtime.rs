@@ -6,8 +6,8 @@ use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Worker threads for half of the processors, or as many as `TOKIO_WORKER_THREADS` says. Where that is
-/// one, everything runs on the calling thread.
+/// Worker threads for half of the processors, or as many as `TOKIO_WORKER_THREADS` says. With up to
+/// three, and nothing said, everything runs on the calling thread.
 ///
 /// A call here is some microseconds of work between waits for the network. The kernel, and on a small machine
 /// the API server and the database, do the rest of it: with a worker a processor, workers

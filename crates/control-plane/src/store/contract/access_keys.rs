@@ -394,21 +394,8 @@ async fn a_disabled_gateway_gets_no_token_and_its_token_is_worth_nothing(bed: Be
     let token = AccessToken::generate().unwrap();
     let login = log_in(&gateway.access_id, &key, &token);
     bed.store.log_in(&login).await.unwrap();
-    let switch = async |disabled, request_id: &str| {
-        let edit = |current: &crate::store::Gateway| {
-            Ok(crate::store::Gateway {
-                disabled,
-                ..current.clone()
-            })
-        };
-        let cause = cause(request_id);
-        let updated =
-            bed.store
-                .update_gateway(&gateway.name, Etag::Any, edit, Intent::Write, &cause);
-        updated.await.unwrap()
-    };
     assert_eq!(list(&bed, &[]).await.len(), 1);
-    assert!(switch(true, "off").await.value.disabled);
+    assert!(bed.switch(&gateway, true, "off").await.disabled);
     assert!(list(&bed, &[]).await.is_empty());
     assert!(session(&bed, &token.hash(), noon()).await.is_none());
     let refused = LogIn {
@@ -423,7 +410,7 @@ async fn a_disabled_gateway_gets_no_token_and_its_token_is_worth_nothing(bed: Be
     assert_eq!(record.kind, EventKind::GatewayUpdated);
     assert!(record.before.unwrap().contains(r#""disabled":false"#));
     assert!(record.after.unwrap().contains(r#""disabled":true"#));
-    switch(false, "on").await;
+    bed.switch(&gateway, false, "on").await;
     let back = session(&bed, &token.hash(), noon()).await;
     assert!(back.is_none(), "it logs in anew");
     let anew = AccessToken::generate().unwrap();
@@ -440,17 +427,7 @@ async fn no_login_comes_through_a_gateway_that_was_disabled_meanwhile(bed: Bed) 
     let login = Login::new(&method, &key, &gateway, &config.value);
     // Its token was looked at before.
     let request = login.request("r1");
-    let edit = |current: &crate::store::Gateway| {
-        Ok(crate::store::Gateway {
-            disabled: true,
-            ..current.clone()
-        })
-    };
-    let off = cause("off");
-    let disabled = bed
-        .store
-        .update_gateway(&gateway.name, Etag::Any, edit, Intent::Write, &off);
-    disabled.await.unwrap();
+    bed.switch(&gateway, true, "off").await;
     let refused = bed.store.exchange(&request).await.unwrap();
     assert_eq!(refused, Exchanged::Refused(DenyReason::GatewayDisabled));
     assert_eq!(bed.record("r1").await.reason, "GATEWAY_DISABLED");

@@ -95,17 +95,7 @@ async fn each_of_a_batch_is_judged_by_its_own_method_and_gateway(bed: Bed) {
     let config = bed.config(&route.gateway, "other", &method).await.value;
     let off = bed.gateway("off").await;
     let off_config = bed.config(&off, "c", &route.method).await.value;
-    let edit = |current: &Gateway| {
-        Ok(Gateway {
-            disabled: true,
-            ..current.clone()
-        })
-    };
-    let cause = cause("off");
-    let disabled = bed
-        .store
-        .update_gateway(&off.name, Etag::Any, edit, Intent::Write, &cause);
-    disabled.await.unwrap();
+    bed.switch(&off, true, "off").await;
     let store = bed.another().await;
     for known in [false, true] {
         let requests = vec![

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::fixtures::{self, Login, cause, gateway};
 use crate::store::{
-    AuditSink, DatabaseUrl, EventFilter, Gateway, Intent, MethodRef, NewAssociation, Store,
+    AuditSink, DatabaseUrl, Etag, EventFilter, Gateway, Intent, MethodRef, NewAssociation, Store,
 };
 
 pub(super) struct Bed {
@@ -139,6 +139,26 @@ impl Bed {
             .create_gateway(&gateway(name), &key.hash(), &cause("setup"))
             .await;
         created.unwrap().value
+    }
+
+    /// As an administrator does.
+    pub(super) async fn switch(
+        &self,
+        gateway: &Gateway,
+        disabled: bool,
+        request_id: &str,
+    ) -> Gateway {
+        let edit = |current: &Gateway| {
+            Ok(Gateway {
+                disabled,
+                ..current.clone()
+            })
+        };
+        let (name, cause) = (&gateway.name, cause(request_id));
+        let updated = self
+            .store
+            .update_gateway(name, Etag::Any, edit, Intent::Write, &cause);
+        updated.await.unwrap().value
     }
 
     pub(super) async fn config(

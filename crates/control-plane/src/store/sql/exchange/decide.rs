@@ -191,14 +191,8 @@ impl Foreseen {
 
 impl Ground {
     /// From rows that differ in the method's keys alone.
-    fn new(
-        parsed: &Parsed,
-        access_id: &AccessId,
-        rows: &[DbRow],
-    ) -> Result<Option<Self>, sqlx::Error> {
-        let Some(first) = rows.first() else {
-            return Ok(None);
-        };
+    fn new(parsed: &Parsed, access_id: &AccessId, rows: &[DbRow]) -> Result<Self, sqlx::Error> {
+        let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         let is_there =
             |column| Ok::<_, sqlx::Error>(first.try_get::<Option<&str>, _>(column)?.is_some());
         let method = match is_there("uid")? {
@@ -209,13 +203,13 @@ impl Ground {
             false => Vec::new(),
         };
         let config = is_there("config_id")?.then(|| ConfigFacts::from_row(first));
-        Ok(Some(Self {
+        Ok(Self {
             revision: first.try_get("rules_revision")?,
             blocks: first.try_get("blocks")?,
             method: parsed.method(access_id, method),
             gateway_disabled: first.try_get("gateway_disabled")?,
             config: config.transpose()?,
-        }))
+        })
     }
 }
 
@@ -253,6 +247,6 @@ impl Rules<'_> {
         .fetch_all(connection)
         .await?;
         let ground = Ground::new(self.parsed, access_id, &rows)?;
-        Ok(entry.insert(ground.ok_or(sqlx::Error::RowNotFound)?))
+        Ok(entry.insert(ground))
     }
 }

@@ -131,6 +131,16 @@ impl StoreError {
         }
     }
 
+    /// A row that can be there only once is there.
+    pub(super) fn is_taken(&self) -> bool {
+        let Self::Driver(error) = self else {
+            return false;
+        };
+        error
+            .as_database_error()
+            .is_some_and(|error| error.is_unique_violation())
+    }
+
     /// What the database says to whom it lets in under no circumstances: wrong password, no such
     /// role or database. Goes on until somebody changes it there or in the URL.
     pub(crate) fn not_admitted(&self) -> Option<String> {

@@ -27,6 +27,8 @@ type Db = sqlx::Postgres;
 /// would do the same, but each login would write to them, and a stream of logins starve the writer.
 /// Each statement sees what was committed before it began, so that the lock comes in one of its own.
 const BEGIN_LOGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock_shared(7306086897)";
+/// The same for an exchange, which also reads the revision, once it has the lock.
+const BEGIN_EXCHANGE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock_shared(7306086897); SELECT value FROM revision";
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Also wakes the other processes, once the commit is done.
@@ -43,6 +45,8 @@ const BATCHES: Limits = Limits {
     workers: 4,
     questions: 32,
 };
+/// One statement can write several tables.
+const WRITES_AT_ONCE: bool = true;
 /// Those of logins: there are enough for everybody else.
 const KEEPS_CONNECTIONS: bool = true;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::hooks::Hooks;
 use super::{AuditSink, StoreError};
@@ -25,6 +25,7 @@ type Db = sqlx::Sqlite;
 /// A transaction that writes takes the write lock before it reads: what it read still holds when it
 /// commits, and it can't fail halfway because another one wrote.
 const BEGIN_LOGIN: &str = "BEGIN IMMEDIATE";
+const BEGIN_EXCHANGE: &str = "BEGIN IMMEDIATE; SELECT value FROM revision";
 const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 const BEGIN_READ: &str = "BEGIN DEFERRED";
 const BEFORE_CONFIG_COMMIT: Option<&str> = None;
@@ -36,6 +37,7 @@ const BATCHES: Limits = Limits {
     workers: 1,
     questions: 32,
 };
+const WRITES_AT_ONCE: bool = false;
 /// There is only one to write with, and administrators must have their turn.
 const KEEPS_CONNECTIONS: bool = false;
 
@@ -77,7 +79,16 @@ async fn open(path: &Path, sink: AuditSink) -> Result<Arc<Sqlite>, StoreError> {
     let options = options(path);
     // SQLite has one writer at a time: waiting for the one connection is fair and costs nothing,
     // waiting for the file's lock is neither.
-    let writer = pool(1).connect_with(options.clone()).await?;
+    let writer = pool(1)
+        // What an exchange has begun and not ended. Where there is nothing to roll back, this says so.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let _ = connection.execute("ROLLBACK").await;
+                Ok(true)
+            })
+        })
+        .connect_with(options.clone())
+        .await?;
     let readers = pool(READERS).connect_with(options).await?;
     let engine = Arc::new(Sqlite::new(readers, writer, Hooks::new(sink)));
     tokio::spawn(follow(Arc::downgrade(&engine)));

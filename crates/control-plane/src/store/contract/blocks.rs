@@ -32,7 +32,7 @@ fn blocked(subject: Subject) -> Blocked {
     }
 }
 
-fn block(subject: Subject) -> Block {
+pub(super) fn block(subject: Subject) -> Block {
     Block {
         blocked: blocked(subject),
         reason: "stolen".to_owned(),

@@ -2,9 +2,12 @@ use postern_core::access_token::AccessToken;
 use postern_core::audit::EventKind;
 use postern_core::auth_method::{AuthMethod, Settings};
 use postern_core::reason::DenyReason;
+use postern_core::subject::Subject;
 use uuid::Uuid;
 
+use super::batches::Route;
 use super::bed::Bed;
+use super::blocks;
 use super::fixtures::{self, Login, cause, identity, kubernetes, later, noon, rule};
 use crate::store::{Etag, Exchange, Exchanged, Granted, Intent, MethodRef, Session};
 
@@ -14,6 +17,7 @@ super::on_both_engines! {
     what_is_a_replay_gets_nothing,
     every_refusal_is_on_record_with_its_reason,
     the_rules_in_the_database_decide,
+    what_another_process_changes_holds_for_the_next_login,
     what_expired_is_swept,
 }
 
@@ -297,6 +301,68 @@ async fn the_rules_in_the_database_decide(bed: Bed) {
         .await
         .unwrap();
     assert_eq!(ask().await, Exchanged::Refused(DenyReason::MethodUnknown));
+}
+
+async fn what_another_process_changes_holds_for_the_next_login(bed: Bed) {
+    let route = Route::new(&bed, "m").await;
+    let store = bed.another().await;
+    let login = async |login: &Login<'_>| store.exchange(&login.request("r")).await.unwrap();
+    let (refused, cause) = (Exchanged::Refused, cause("change"));
+    granted(login(&route.login()).await);
+
+    route
+        .change(&bed, |settings| settings.disabled = true)
+        .await;
+    let answer = login(&route.login()).await;
+    assert_eq!(answer, refused(DenyReason::MethodDisabled));
+    route
+        .change(&bed, |settings| settings.disabled = false)
+        .await;
+    granted(login(&route.login()).await);
+
+    bed.switch(&route.gateway, true, "off").await;
+    let answer = login(&route.login()).await;
+    assert_eq!(answer, refused(DenyReason::GatewayDisabled));
+    bed.switch(&route.gateway, false, "on").await;
+    granted(login(&route.login()).await);
+
+    let pod = route.login().facts.pod_uid.unwrap();
+    let block = blocks::block(Subject::Pod(pod.parse().unwrap()));
+    bed.store.block(&block, &cause).await.unwrap();
+    let answer = login(&route.login()).await;
+    assert_eq!(answer, refused(DenyReason::SubjectBlocked));
+    bed.store.unblock(&block.blocked, &cause).await.unwrap();
+    granted(login(&route.login()).await);
+
+    let mut config = route.config.clone();
+    config.view.generation += 1;
+    let updated = bed
+        .store
+        .update_config(&config, Etag::Any, Intent::Write, &cause);
+    updated.await.unwrap();
+    let answer = login(&route.login()).await;
+    assert_eq!(answer, refused(DenyReason::AssertionConfigMismatch));
+}
+
+#[tokio::test]
+async fn what_was_read_of_one_server_is_forgotten_for_another() {
+    let Some(bed) = Bed::postgres().await else {
+        return;
+    };
+    let route = Route::new(&bed, "m").await;
+    granted(exchange(&bed, &route.login().request("r")).await);
+    // As after a failover to a replica that missed a change, and was given another one in its place.
+    bed.store
+        .raw("UPDATE auth_methods SET disabled = TRUE")
+        .await;
+    bed.store
+        .raw(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await;
+    let answer = exchange(&bed, &route.login().request("r")).await;
+    assert_eq!(answer, Exchanged::Refused(DenyReason::MethodDisabled));
 }
 
 async fn what_expired_is_swept(bed: Bed) {

@@ -16,6 +16,12 @@ use crate::store::StoreError;
 use crate::store::rows::to_json;
 use crate::store::time::micros;
 
+pub(super) const INTO: &str = "INSERT INTO audit_events
+     (id, time, event, component, request_id, gateway, k8s_auth_config, access_id,
+      caller_ip, user_agent, accessor, resource, facts, reason, rule, count, revision,
+      before_json, after_json, sub_claims, namespace, service_account, pod,
+      token_expire_time) ";
+
 /// Those that weren't there before.
 pub(super) async fn insert<'e>(
     connection: &mut Connection,
@@ -23,16 +29,8 @@ pub(super) async fn insert<'e>(
 ) -> Result<Vec<&'e Event>, StoreError> {
     let mut new = HashSet::new();
     for batch in portions(events) {
-        let documents = batch.iter().map(Documents::of);
-        let documents = documents.collect::<Result<Vec<_>, _>>()?;
-        let mut insert = QueryBuilder::<Db>::new(
-            "INSERT INTO audit_events
-                 (id, time, event, component, request_id, gateway, k8s_auth_config, access_id,
-                  caller_ip, user_agent, accessor, resource, facts, reason, rule, count, revision,
-                  before_json, after_json, sub_claims, namespace, service_account, pod,
-                  token_expire_time) ",
-        );
-        insert.push_values(batch.iter().zip(documents), bind);
+        let mut insert = QueryBuilder::<Db>::new(INTO);
+        insert.push_values(rows(batch)?, bind);
         insert.push(" ON CONFLICT (id) DO NOTHING RETURNING id");
         let ids: Vec<String> = insert
             .build_query_scalar()
@@ -47,8 +45,16 @@ pub(super) async fn insert<'e>(
         .collect())
 }
 
+/// A record, as it is stored.
+pub(super) type Row<'e> = (&'e Event, Documents);
+
+pub(super) fn rows(events: &[Event]) -> Result<Vec<Row<'_>>, StoreError> {
+    let row = |event| Ok((event, Documents::of(event)?));
+    events.iter().map(row).collect()
+}
+
 /// What of a record is JSON in a column.
-struct Documents {
+pub(super) struct Documents {
     facts: Option<String>,
     sub_claims: Option<String>,
 }
@@ -63,7 +69,7 @@ impl Documents {
     }
 }
 
-fn bind(mut row: Separated<'_, Db, &str>, (event, documents): (&Event, Documents)) {
+pub(super) fn bind(mut row: Separated<'_, Db, &str>, (event, documents): Row<'_>) {
     let owned = |text: &str| clean(text).into_owned();
     let facts = event.facts.as_ref();
     row.push_bind(event.id.to_string())

@@ -2,6 +2,7 @@
 //! each login on them, and writes tokens, assertions and audit records, or the records of refusals.
 
 mod decide;
+mod grounds;
 mod issue;
 
 use std::slice;
@@ -12,9 +13,9 @@ use postern_core::audit::Event;
 use postern_core::auth_method::AuthMethod;
 use postern_core::policy::Grant;
 use postern_core::resource_id::ConfigName;
-use sqlx::Connection as _;
+use sqlx::{Executor as _, Row as _};
 
-use super::super::BEGIN_LOGIN;
+use super::super::{BEGIN_EXCHANGE, WRITES_AT_ONCE};
 use super::kept::Lent;
 use super::{Connection, Engine, audit, signing_keys};
 use crate::store::exchange::{self, Refusal};
@@ -22,6 +23,9 @@ use crate::store::{
     CantSign, Exchange, Exchanged, Granted, Inconsistent, Limited, StoreError, Unsigned,
 };
 use postern_rpc::batches::Worker;
+
+pub(super) use grounds::Grounds;
+use grounds::Rules;
 
 /// A login that its method and its config speak for.
 struct Allowed {
@@ -45,6 +49,21 @@ enum Settled {
     /// Nothing was kept of it.
     Limited(Limited),
     Fault(Inconsistent),
+}
+
+/// How a batch is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As if nothing of it had been presented before; fails where something was.
+    AtOnce,
+    StepByStep,
+}
+
+/// What became of a batch.
+struct Issued {
+    settled: Vec<Settled>,
+    /// The records of all that are new, where they are written.
+    recorded: Vec<Event>,
 }
 
 pub(super) type Answer = Result<Exchanged, StoreError>;
@@ -106,33 +125,81 @@ impl Exchanges {
         let connections = &self.0.for_exchanges;
         let lent = connections.take().await?;
         let rested = lent.rested;
-        match self.on(lent, requests).await {
+        let way = match WRITES_AT_ONCE {
+            true => Way::AtOnce,
+            false => Way::StepByStep,
+        };
+        match self.on(lent, requests, way).await {
             Err(StoreError::Unavailable(_)) if rested => {
-                self.on(connections.fresh().await?, requests).await
+                self.on(connections.fresh().await?, requests, way).await
             }
             done => done,
         }
     }
 
-    /// One transaction. No login is answered before its commit.
-    async fn on(&self, mut lent: Lent, requests: &[Exchange]) -> Result<Vec<Answer>, StoreError> {
-        let parsed = &self.0.parsed;
+    async fn on(
+        &self,
+        mut lent: Lent,
+        requests: &[Exchange],
+        way: Way,
+    ) -> Result<Vec<Answer>, StoreError> {
+        if !lent.rested {
+            self.0.grounds.forget();
+        }
+        let connection = &mut *lent.connection;
+        let mut done = self.transaction(connection, requests, way).await;
+        if way == Way::AtOnce && matches!(&done, Err(error) if error.is_taken()) {
+            connection.execute("ROLLBACK").await?;
+            done = self
+                .transaction(connection, requests, Way::StepByStep)
+                .await;
+        }
+        match &done {
+            Ok(_) => self.0.for_exchanges.give_back(lent),
+            Err(StoreError::Unavailable(_)) => {}
+            // The pool keeps no connection whose transaction failed.
+            Err(_) => {
+                connection.execute("ROLLBACK").await?;
+            }
+        }
+        done
+    }
+
+    /// No login is answered before its commit.
+    async fn transaction(
+        &self,
+        connection: &mut Connection,
+        requests: &[Exchange],
+        way: Way,
+    ) -> Result<Vec<Answer>, StoreError> {
+        let grounds = &self.0.grounds;
         // In this order: the database begins while assertions are verified.
-        let begun = lent.connection.begin_with(BEGIN_LOGIN);
-        let foreseen = async { decide::foresee(parsed, requests) };
-        let (begun, foreseen) = tokio::join!(begun, foreseen);
-        let mut tx = begun?;
-        let (revision, decisions) = decide::all(&mut tx, parsed, requests, foreseen).await?;
-        let mut settled = issue::all(&mut tx, revision, requests, decisions).await?;
-        signed_by(&mut tx, requests, &mut settled).await?;
+        let begun = begin(&mut *connection);
+        let foreseen = async { decide::foresee(grounds, requests) };
+        let (revision, foreseen) = tokio::join!(begun, foreseen);
+        let revision = revision?;
+        let rules = Rules::new(grounds, revision);
+        let decisions = decide::all(connection, rules, requests, foreseen).await?;
+        let Issued {
+            mut settled,
+            recorded,
+        } = issue::all(connection, revision, requests, decisions, way).await?;
+        signed_by(connection, requests, &mut settled).await?;
         let events = requests.iter().zip(&settled);
+        let events = events.filter(|(_, settled)| recorded.is_empty() || !settled.is_new());
         let events: Vec<Event> = events.filter_map(|(r, settled)| settled.event(r)).collect();
-        let new = audit::insert(&mut tx, &events).await?;
-        tx.commit().await?;
-        self.0.for_exchanges.give_back(lent);
-        self.0.hooks.recorded(new);
+        let new = audit::insert(connection, &events).await?;
+        connection.execute("COMMIT").await?;
+        self.0.hooks.recorded(recorded.iter().chain(new));
         Ok(settled.into_iter().map(Settled::answer).collect())
     }
+}
+
+/// Opens the transaction, and says at which revision the rules are until it ends.
+async fn begin(connection: &mut Connection) -> Result<i64, StoreError> {
+    let rows = sqlx::raw_sql(BEGIN_EXCHANGE).fetch_all(connection).await?;
+    let revision = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(revision.try_get("value")?)
 }
 
 /// Reads the key that signs, where there is something to sign. What can't be signed afterwards mustn't
@@ -161,9 +228,30 @@ async fn signed_by(
     Ok(())
 }
 
+// === impl Allowed ===
+
+impl Allowed {
+    fn event(&self, request: &Exchange, granted: &Granted) -> Event {
+        let Self {
+            method,
+            grant,
+            config,
+            ..
+        } = self;
+        Event {
+            token_expire_time: Some(granted.expire_time),
+            ..exchange::granted(request, method, grant, config, granted)
+        }
+    }
+}
+
 // === impl Settled ===
 
 impl Settled {
+    fn is_new(&self) -> bool {
+        matches!(self, Self::New(..))
+    }
+
     fn jwt(&mut self) -> Option<&mut Unsigned> {
         match self {
             Self::New(_, granted) | Self::Again(granted) => granted.jwt.as_deref_mut(),
@@ -173,18 +261,7 @@ impl Settled {
 
     fn event(&self, request: &Exchange) -> Option<Event> {
         match self {
-            Self::New(allowed, granted) => {
-                let Allowed {
-                    method,
-                    grant,
-                    config,
-                    ..
-                } = &**allowed;
-                Some(Event {
-                    token_expire_time: Some(granted.expire_time),
-                    ..exchange::granted(request, method, grant, config, granted)
-                })
-            }
+            Self::New(allowed, granted) => Some(allowed.event(request, granted)),
             Self::Refused(refusal) => Some(refusal.event(request)),
             Self::Again(_) | Self::Limited(_) | Self::Fault(_) => None,
         }

@@ -37,7 +37,6 @@ use tokio::sync::watch;
 
 use super::{BATCHES, BEFORE_CONFIG_COMMIT, BEGIN_LOGIN, BEGIN_READ, BEGIN_WRITE, Db};
 use crate::store::hooks::Hooks;
-use crate::store::parsed::Parsed;
 use crate::store::{Exchange, StoreError};
 use postern_rpc::batches::Batches;
 
@@ -57,7 +56,7 @@ pub(in crate::store) struct Engine {
     sessions: Arc<Batches<(TokenHash, Timestamp), session::Answer>>,
     for_exchanges: Kept,
     for_sessions: Kept,
-    parsed: Parsed,
+    grounds: exchange::Grounds,
 }
 
 impl Engine {
@@ -70,7 +69,7 @@ impl Engine {
             hooks,
             exchanges: Batches::new(BATCHES),
             sessions: Batches::new(BATCHES),
-            parsed: Parsed::default(),
+            grounds: exchange::Grounds::default(),
         }
     }
 

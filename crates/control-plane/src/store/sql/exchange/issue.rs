@@ -1,8 +1,10 @@
 //! The rows of logins that are allowed, in statements that write those of a whole batch.
 
+mod at_once;
 mod claims;
 mod places;
 mod pods;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +16,12 @@ use postern_core::reason::DenyReason;
 use sqlx::QueryBuilder;
 
 use super::super::{Connection, Db, portions, session};
-use super::{Allowed, Decision, Settled};
+use super::{Allowed, Decision, Issued, Settled, Way};
 use crate::store::exchange::Refusal;
-use crate::store::rows::{TokenSubject, format, to_json};
+use crate::store::rows::TokenSubject;
 use crate::store::time::{micros, stored, time};
 use crate::store::{Exchange, Granted, Inconsistent, Limited, StoreError, Unsigned};
+use rows::{ASSERTIONS, TOKENS, Token};
 
 /// A login that is allowed, and how far it has come.
 struct Login<'r> {
@@ -58,7 +61,8 @@ pub(super) async fn all(
     rules_revision: i64,
     requests: &[Exchange],
     decisions: Vec<Decision>,
-) -> Result<Vec<Settled>, StoreError> {
+    way: Way,
+) -> Result<Issued, StoreError> {
     let (mut settled, mut logins) = (Vec::new(), Vec::new());
     for (place, (request, decision)) in requests.iter().zip(decisions).enumerate() {
         match decision {
@@ -69,17 +73,28 @@ pub(super) async fn all(
     }
     pods::refuse_deleted(connection, &mut logins).await?;
     find_renewed(connection, &mut logins).await?;
-    take_assertions(connection, &mut logins).await?;
+    let at_once = at_once::Writes::of(way, &logins);
+    if !at_once.assertions {
+        take_assertions(connection, &mut logins).await?;
+    }
     places::take(connection, &mut logins).await?;
     take_presented(connection, &mut logins).await?;
     claims::say(connection, &mut logins).await?;
-    insert_tokens(connection, rules_revision, &mut logins).await?;
-    renew_tokens(connection, &mut logins).await?;
+    let mut recorded = Vec::new();
+    if at_once.tokens {
+        recorded = at_once.write(connection, rules_revision, &logins).await?;
+    } else {
+        insert_tokens(connection, rules_revision, &mut logins).await?;
+        renew_tokens(connection, &mut logins).await?;
+    }
     for login in logins {
         settled.push((login.place, settle(connection, login).await?));
     }
     settled.sort_unstable_by_key(|(place, _)| *place);
-    Ok(settled.into_iter().map(|(_, settled)| settled).collect())
+    Ok(Issued {
+        settled: settled.into_iter().map(|(_, settled)| settled).collect(),
+        recorded,
+    })
 }
 
 async fn settle(connection: &mut Connection, login: Login<'_>) -> Result<Settled, StoreError> {
@@ -151,23 +166,8 @@ async fn take_assertions(
     let rows: Vec<_> = firsts.iter().collect();
     let mut taken = BTreeSet::new();
     for rows in portions(&rows) {
-        let mut insert = QueryBuilder::<Db>::new(
-            "INSERT INTO assertions (method_uid, jti, sha256, gateway_uid, accessor, expire_time) ",
-        );
-        insert.push_values(rows, |mut row, ((method_uid, jti), first)| {
-            let Login {
-                request,
-                allowed,
-                sha256,
-                ..
-            } = &logins[**first];
-            row.push_bind(method_uid)
-                .push_bind(jti)
-                .push_bind(sha256.as_ref())
-                .push_bind(request.gateway.uid.to_string())
-                .push_bind(logins[**first].granted().accessor.as_str().to_owned())
-                .push_bind(micros(allowed.claims.expire_time));
-        });
+        let mut insert = QueryBuilder::<Db>::new(ASSERTIONS);
+        insert.push_values(rows, |row, (_, first)| logins[**first].bind_assertion(row));
         insert.push(" ON CONFLICT (method_uid, jti) DO NOTHING RETURNING method_uid, jti");
         let keys: Vec<(String, String)> =
             insert.build_query_as().fetch_all(&mut *connection).await?;
@@ -230,55 +230,13 @@ async fn insert_tokens(
 ) -> Result<(), StoreError> {
     let key = |login: &Login<'_>| (!login.is_renewal()).then(|| login.token());
     let firsts = firsts(logins, key);
-    let mut rows = Vec::with_capacity(firsts.len());
-    for (hash, first) in &firsts {
-        let login = &logins[*first];
-        let granted = login.granted();
-        let jwt = login.jwt.as_ref().map(to_json).transpose()?;
-        rows.push((hash, login, to_json(&granted.sub_claims)?, granted, jwt));
-    }
+    let rows = firsts.values().map(|first| Token::of(&logins[*first]));
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let mut taken = BTreeSet::new();
     for rows in portions(&rows) {
-        let mut insert = QueryBuilder::<Db>::new(
-            "INSERT INTO tokens
-                 (hash, accessor, kind, access_id, method_uid, gateway_uid, config_uid,
-                  service_account_uid, pod_uid, namespace, instance, sub_claims, issue_time,
-                  expire_time, max_expire_time, rules_revision, uses_left, service_account_name,
-                  format, jwt_claims) ",
-        );
-        insert.push_values(rows, |mut row, (hash, login, sub_claims, granted, jwt)| {
-            let Allowed {
-                method,
-                claims,
-                grant,
-                ..
-            } = &login.allowed;
-            let facts = grant.facts();
-            row.push_bind(hash.as_slice())
-                .push_bind(granted.accessor.as_str())
-                .push_bind("kubernetes")
-                .push_bind(grant.access_id().as_str())
-                .push_bind(method.uid.to_string())
-                .push_bind(login.request.gateway.uid.to_string())
-                .push_bind(claims.config_uid.to_string())
-                .push_bind(&facts.service_account_uid)
-                .push_bind(&facts.pod_uid)
-                .push_bind(&facts.namespace)
-                .push_bind(&claims.instance)
-                .push_bind(sub_claims)
-                .push_bind(micros(login.request.now))
-                .push_bind(micros(granted.expire_time))
-                .push_bind(micros(method.max_expire_time(login.request.now)))
-                .push_bind(rules_revision)
-                .push_bind(
-                    method
-                        .settings
-                        .token_num_uses
-                        .map(|uses| i64::from(uses.get())),
-                )
-                .push_bind(&facts.service_account_name)
-                .push_bind(format(jwt.is_some()))
-                .push_bind(jwt);
+        let mut insert = QueryBuilder::<Db>::new(TOKENS);
+        insert.push_values(rows, |row, token: &Token<'_>| {
+            token.bind(row, rules_revision)
         });
         insert.push(" ON CONFLICT (hash) DO NOTHING RETURNING hash");
         let hashes: Vec<Vec<u8>> = insert

@@ -29,6 +29,13 @@ pub(super) struct ConfigFacts {
     disabled: bool,
 }
 
+impl ConfigFacts {
+    /// Where not, it is a fault of its logins until somebody mends the row.
+    pub(super) fn is_valid(&self) -> bool {
+        self.id.parse::<ResourceId>().is_ok()
+    }
+}
+
 /// A refusal and what was known of the login by then.
 pub(super) struct Refusal {
     pub(super) reason: DenyReason,

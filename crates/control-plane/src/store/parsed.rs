@@ -1,5 +1,5 @@
-//! Auth methods as they were parsed last. Reading the rows is what makes a decision one on the
-//! database's rules; parsing the same rows again and again is only work.
+//! Auth methods as they were parsed last, and the rows that they were parsed from: the same rows again
+//! are the same method.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

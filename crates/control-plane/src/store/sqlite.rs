@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
 
 use super::hooks::Hooks;
 use super::{AuditSink, StoreError};
@@ -80,19 +80,24 @@ async fn open(path: &Path, sink: AuditSink) -> Result<Arc<Sqlite>, StoreError> {
     // SQLite has one writer at a time: waiting for the one connection is fair and costs nothing,
     // waiting for the file's lock is neither.
     let writer = pool(1)
-        // What an exchange has begun and not ended. Where there is nothing to roll back, this says so.
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                let _ = connection.execute("ROLLBACK").await;
-                Ok(true)
-            })
-        })
+        .after_release(|connection, _| Box::pin(async { Ok(is_free(connection).await) }))
         .connect_with(options.clone())
         .await?;
     let readers = pool(READERS).connect_with(options).await?;
     let engine = Arc::new(Sqlite::new(readers, writer, Hooks::new(sink)));
     tokio::spawn(follow(Arc::downgrade(&engine)));
     Ok(engine)
+}
+
+/// Whether it can be given to others, who would go on with what somebody began and never ended.
+async fn is_free(connection: &mut SqliteConnection) -> bool {
+    const NOTHING_TO_ROLL_BACK: &str = "no transaction is active";
+    match connection.execute("ROLLBACK").await {
+        Ok(_) => true,
+        Err(error) => error
+            .as_database_error()
+            .is_some_and(|error| error.message().contains(NOTHING_TO_ROLL_BACK)),
+    }
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {

@@ -18,6 +18,7 @@ super::on_both_engines! {
     every_refusal_is_on_record_with_its_reason,
     the_rules_in_the_database_decide,
     what_another_process_changes_holds_for_the_next_login,
+    what_was_begun_and_never_ended_holds_up_nobody,
     what_expired_is_swept,
 }
 
@@ -342,6 +343,12 @@ async fn what_another_process_changes_holds_for_the_next_login(bed: Bed) {
     updated.await.unwrap();
     let answer = login(&route.login()).await;
     assert_eq!(answer, refused(DenyReason::AssertionConfigMismatch));
+}
+
+async fn what_was_begun_and_never_ended_holds_up_nobody(bed: Bed) {
+    let route = Route::new(&bed, "m").await;
+    bed.store.raw("BEGIN").await;
+    granted(exchange(&bed, &route.login().request("r")).await);
 }
 
 #[tokio::test]

@@ -185,9 +185,16 @@ async fn a_jwt_that_nobody_would_read_is_not_given(bed: Bed) {
     let fits = granted(&bed, &route.login().request("r1")).await;
     assert_eq!(fits.jwt.unwrap().claims.roles.len(), 40);
     give(40..45).await;
-    let refused = bed.store.exchange(&route.login().request("r2")).await;
-    assert_eq!(refused.unwrap(), Exchanged::Refused(DenyReason::JwtTooLong));
+    let request = route.login().request("r2");
+    let too_long = refused(&bed, &request).await;
+    assert_eq!(too_long, DenyReason::JwtTooLong);
     assert_eq!(bed.record("r2").await.reason, "JWT_TOO_LONG");
+    let again = Exchange {
+        request_id: "r3".to_owned(),
+        ..request
+    };
+    let replayed = refused(&bed, &again).await;
+    assert_eq!(replayed, DenyReason::AssertionReplayed);
     assert_eq!(bed.count("SELECT COUNT(*) FROM tokens").await, 1);
 }
 

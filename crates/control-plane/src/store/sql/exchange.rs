@@ -157,9 +157,10 @@ impl Exchanges {
         match &done {
             Ok(_) => self.0.for_exchanges.give_back(lent),
             Err(StoreError::Unavailable(_)) => {}
-            // The pool keeps no connection whose transaction failed.
+            // The pool keeps no connection whose transaction failed. If this fails, too, the first
+            // fault is the one to tell.
             Err(_) => {
-                connection.execute("ROLLBACK").await?;
+                let _ = connection.execute("ROLLBACK").await;
             }
         }
         done

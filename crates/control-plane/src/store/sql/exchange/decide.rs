@@ -1,4 +1,4 @@
-//! Each login on its own, on rules that are read once for all of a batch.
+//! Each login on its own, on the rules of the batch's transaction.
 
 use std::sync::Arc;
 

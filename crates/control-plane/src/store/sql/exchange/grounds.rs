@@ -2,7 +2,8 @@
 //! of the rules.
 //!
 //! Whoever changes any of it takes a new revision, and waits for the logins that are open. So what was
-//! read at the revision that a login finds, once it is open, is what it would read itself.
+//! read at the revision that a login finds, once it is open, is what it would read itself. Where no
+//! connection is kept for exchanges, nothing is kept here either.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,8 +80,8 @@ impl Grounds {
 
     /// Of what isn't there anybody could name as much as they like; what is broken may be mended by hand.
     fn keep(&self, revision: i64, key: Key, ground: &Arc<Ground>) {
-        let is_whole = matches!(ground.method, Ok(Some(_))) && ground.config.is_some();
-        if !is_whole {
+        let config = ground.config.as_ref();
+        if !matches!(ground.method, Ok(Some(_))) || !config.is_some_and(ConfigFacts::is_valid) {
             return;
         }
         let mut kept = self.lock();

@@ -20,15 +20,16 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    /// Places and presented tokens are taken between assertions and tokens, and for those only whose
-    /// assertion is known to be new.
+    /// Between assertions and tokens places and presented tokens are taken, and a JWT may turn out too
+    /// long: all of that for those only whose assertion is known to be new.
     pub(super) fn of(way: Way, logins: &[Login<'_>]) -> Self {
         let tokens = way == Way::AtOnce
             && logins.len() <= MOST
             && !logins.iter().any(|login| login.is_renewal());
         let between = |login: &Login<'_>| {
             let limits = login.request.limits;
-            login.is_single_use() || limits.pace().is_some() || limits.tokens().is_some()
+            let is_limited = limits.pace().is_some() || limits.tokens().is_some();
+            is_limited || login.is_single_use() || login.allowed.audiences.is_some()
         };
         Self {
             assertions: tokens && !logins.iter().any(between),

@@ -34,6 +34,10 @@ impl Default for SubjectLimits {
 }
 
 impl SubjectLimits {
+    pub(crate) fn are_off(self) -> bool {
+        self.pace().is_none() && self.tokens().is_none()
+    }
+
     /// None.
     pub const OFF: Self = Self {
         logins_per_minute: 0,

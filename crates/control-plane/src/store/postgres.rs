@@ -21,14 +21,20 @@ pub(super) use sql::Engine as Postgres;
 
 type Db = sqlx::Postgres;
 
+macro_rules! begin_login {
+    () => {
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock_shared(7306086897)"
+    };
+}
+
 /// The advisory lock that stands between writers of configuration and logins. Logins share it from
 /// before they read rules until they commit, a writer takes it whole right before its own commit:
 /// no login that read the old rules is open when the writer is answered. A lock on the rules' rows
 /// would do the same, but each login would write to them, and a stream of logins starve the writer.
 /// Each statement sees what was committed before it began, so that the lock comes in one of its own.
-const BEGIN_LOGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock_shared(7306086897)";
+const BEGIN_LOGIN: &str = begin_login!();
 /// The same for an exchange, which also reads the revision, once it has the lock.
-const BEGIN_EXCHANGE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock_shared(7306086897); SELECT value FROM revision";
+const BEGIN_EXCHANGE: &str = concat!(begin_login!(), "; SELECT value FROM revision");
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Also wakes the other processes, once the commit is done.

@@ -10,9 +10,6 @@ use super::rows::{ASSERTIONS, TOKENS, Token};
 use super::{Login, Standing};
 use crate::store::StoreError;
 
-/// As many are a batch at most: each number is a statement that a connection keeps prepared.
-const MOST: usize = 32;
-
 /// What is written by the one statement. Audit records go with the tokens.
 pub(super) struct Writes {
     pub(super) assertions: bool,
@@ -23,13 +20,11 @@ impl Writes {
     /// Between assertions and tokens places and presented tokens are taken, and a JWT may turn out too
     /// long: all of that for those only whose assertion is known to be new.
     pub(super) fn of(way: Way, logins: &[Login<'_>]) -> Self {
-        let tokens = way == Way::AtOnce
-            && logins.len() <= MOST
-            && !logins.iter().any(|login| login.is_renewal());
+        let tokens = way == Way::AtOnce && !logins.iter().any(|login| login.is_renewal());
         let between = |login: &Login<'_>| {
-            let limits = login.request.limits;
-            let is_limited = limits.pace().is_some() || limits.tokens().is_some();
-            is_limited || login.is_single_use() || login.allowed.audiences.is_some()
+            !login.request.limits.are_off()
+                || login.is_single_use()
+                || login.allowed.audiences.is_some()
         };
         Self {
             assertions: tokens && !logins.iter().any(between),
@@ -55,12 +50,12 @@ impl Writes {
         let events: Vec<Event> = tokens.iter().map(Token::event).collect();
         let mut insert = QueryBuilder::<Db>::new("WITH ");
         if self.assertions {
-            tokens.sort_unstable_by_key(|token| token.login.assertion());
+            tokens.sort_by_cached_key(|token| token.login.assertion());
             insert.push("a AS (").push(ASSERTIONS);
             insert.push_values(&tokens, |row, token| token.login.bind_assertion(row));
             insert.push(" RETURNING 1), ");
         }
-        tokens.sort_unstable_by_key(|token| token.login.token());
+        tokens.sort_by_cached_key(|token| token.login.token());
         insert.push("t AS (").push(TOKENS).push("SELECT * FROM (");
         insert.push_values(&tokens, |row, token: &Token<'_>| {
             token.bind(row, rules_revision)

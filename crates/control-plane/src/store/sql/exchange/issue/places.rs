@@ -20,7 +20,7 @@ pub(super) async fn take(
         return Ok(());
     };
     let (limits, now) = (first.request.limits, micros(first.request.now));
-    if limits.pace().is_none() && limits.tokens().is_none() {
+    if limits.are_off() {
         return Ok(());
     }
     let mut asks = BTreeMap::new();

@@ -57,25 +57,25 @@ impl<'l> Token<'l> {
         let facts = grant.facts();
         let uses = method.settings.token_num_uses;
         row.push_bind(login.token())
-            .push_bind(granted.accessor.as_str().to_owned())
+            .push_bind(granted.accessor.as_str())
             .push_bind("kubernetes")
-            .push_bind(grant.access_id().as_str().to_owned())
+            .push_bind(grant.access_id().as_str())
             .push_bind(method.uid.to_string())
             .push_bind(login.request.gateway.uid.to_string())
             .push_bind(claims.config_uid.to_string())
-            .push_bind(facts.service_account_uid.clone())
-            .push_bind(facts.pod_uid.clone())
-            .push_bind(facts.namespace.clone())
-            .push_bind(claims.instance.clone())
-            .push_bind(self.sub_claims.clone())
+            .push_bind(&facts.service_account_uid)
+            .push_bind(&facts.pod_uid)
+            .push_bind(&facts.namespace)
+            .push_bind(&claims.instance)
+            .push_bind(&self.sub_claims)
             .push_bind(micros(login.request.now))
             .push_bind(micros(granted.expire_time))
             .push_bind(micros(method.max_expire_time(login.request.now)))
             .push_bind(rules_revision)
             .push_bind(uses.map(|uses| i64::from(uses.get())))
-            .push_bind(facts.service_account_name.clone())
+            .push_bind(&facts.service_account_name)
             .push_bind(format(self.jwt.is_some()))
-            .push_bind(self.jwt.clone());
+            .push_bind(&self.jwt);
     }
 }
 
@@ -84,7 +84,7 @@ impl Login<'_> {
         let (method_uid, jti) = self.assertion();
         row.push_bind(method_uid)
             .push_bind(jti)
-            .push_bind(self.sha256.as_ref().to_vec())
+            .push_bind(self.sha256.as_ref())
             .push_bind(self.request.gateway.uid.to_string())
             .push_bind(self.granted().accessor.as_str().to_owned())
             .push_bind(micros(self.allowed.claims.expire_time));
